@@ -1,0 +1,1 @@
+//! The client: polls for policy, fetches content, runs programs once, reports what happened.

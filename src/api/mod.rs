@@ -1,0 +1,1 @@
+//! The Kubernetes kinds of group waybill.dev, one file each, and their conditions.

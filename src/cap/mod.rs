@@ -1,0 +1,1 @@
+//! The client access point: where clients read policy and leave status.

@@ -1,0 +1,1 @@
+//! One reconcile per kind: observe, plan, apply, report.

@@ -1,0 +1,1 @@
+//! The site database: all SQL of the site lives here.

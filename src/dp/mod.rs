@@ -1,0 +1,1 @@
+//! The distribution point: holds published package content and serves it to clients.

@@ -1,0 +1,1 @@
+//! Manifests on disk or in git, read, diagnosed and applied to the Kubernetes API.

@@ -1,0 +1,1 @@
+//! The site server: assembles controllers, scheduler, distribution manager, offer manager and status manager.

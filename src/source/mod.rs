@@ -1,0 +1,1 @@
+//! Package sources: where the files of a package come from.

@@ -1,0 +1,11 @@
+//! Log output, set up once per process. Does not decide what is logged where: call sites do.
+
+use tracing_subscriber::EnvFilter;
+
+/// Writes log lines to standard error at the level of `filter` (for instance `info` or `waybill=debug,warn`).
+///
+/// A second call in one process changes nothing, so that tests may call it freely.
+pub fn init(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

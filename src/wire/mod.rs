@@ -1,0 +1,1 @@
+//! Messages between Waybill's processes, versioned, encode and decode side by side. No I/O.
