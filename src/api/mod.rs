@@ -1,1 +1,115 @@
-//! The Kubernetes kinds of group waybill.dev, one file each, and their conditions.
+//! The Kubernetes kinds of group `waybill.dev`, one file each, and their conditions. A field is here only once its
+//! behaviour is built: none is ever accepted and ignored.
+
+#![allow(unreachable_pub, reason = "the derive of kube repeats the struct inside a function")]
+
+pub mod advertisement;
+pub mod client_agent_config;
+pub mod collection;
+pub mod conditions;
+pub mod distribution;
+pub mod distribution_point;
+pub mod package;
+pub mod program;
+pub mod site;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of everything that is authored.
+pub const GROUP: &str = "waybill.dev";
+/// The version of the group.
+pub const VERSION: &str = "v1alpha1";
+/// The group served from the site database.
+pub const FLEET_GROUP: &str = "fleet.waybill.dev";
+/// The field manager of the controllers; they own status, finalizers and nothing else.
+pub const FIELD_MANAGER: &str = "waybill";
+/// The finalizer that holds a package until its content is gone from every reported location.
+pub const CONTENT_FINALIZER: &str = "waybill.dev/content";
+/// Reconcile-now annotation: any change of its value triggers; echoed in `status.lastHandledReconcileAt`.
+pub const RECONCILE_ANNOTATION: &str = "waybill.dev/reconcile-at";
+/// Flux's reconcile-now annotation, honoured alike.
+pub const FLUX_RECONCILE_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
+/// On a Package: remove its content although it is the last copy under a live advertisement.
+pub const FORCE_REMOVAL_ANNOTATION: &str = "waybill.dev/force-removal";
+/// On the Site: acknowledges the revision whose removals the prune guard holds back.
+pub const ACKNOWLEDGE_PRUNE_ANNOTATION: &str = "waybill.dev/acknowledge-prune";
+
+/// The definitions of every kind, as committed under `crds/`, in alphabetical order of their names.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![
+        advertisement::Advertisement::crd(),
+        client_agent_config::ClientAgentConfig::crd(),
+        collection::Collection::crd(),
+        distribution::Distribution::crd(),
+        distribution_point::DistributionPoint::crd(),
+        package::Package::crd(),
+        program::Program::crd(),
+        site::Site::crd(),
+    ];
+    for crd in &mut crds {
+        conditions::default_observed_generation(crd);
+    }
+    crds
+}
+
+/// The value of the reconcile-now annotation on `meta`: our own, else Flux's.
+#[must_use]
+pub fn reconcile_requested(meta: &kube::api::ObjectMeta) -> Option<&str> {
+    let annotations = meta.annotations.as_ref()?;
+    annotations.get(RECONCILE_ANNOTATION).or_else(|| annotations.get(FLUX_RECONCILE_ANNOTATION)).map(String::as_str)
+}
+
+/// Schemas shared by several kinds.
+pub(crate) mod schema {
+    use schemars::{Schema, SchemaGenerator, json_schema};
+
+    /// A duration such as `90m`.
+    pub(crate) fn span(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": crate::model::duration::PATTERN, "maxLength": 64 })
+    }
+
+    /// A size such as `500Mi`.
+    pub(crate) fn size(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": crate::model::quantity::PATTERN, "maxLength": 16 })
+    }
+
+    /// An instant with its offset, RFC 3339.
+    pub(crate) fn instant(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time", "maxLength": 64 })
+    }
+
+    /// A set of object names.
+    pub(crate) fn names(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "array", "minItems": 1, "maxItems": 1000, "x-kubernetes-list-type": "set",
+            "items": { "type": "string", "minLength": 1, "maxLength": 253 }
+        })
+    }
+
+    /// Conditions as Kubernetes knows them, keyed by type.
+    pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "array",
+            "maxItems": 16,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+            "items": {
+                "type": "object",
+                "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+                "properties": {
+                    "type": { "type": "string", "maxLength": 316, "description": "What the condition is about." },
+                    "status": { "type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it holds." },
+                    "reason": { "type": "string", "maxLength": 1024, "description": "Why, in one word." },
+                    "message": { "type": "string", "maxLength": 32768, "description": "Why, for people." },
+                    "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0, "description": "The generation this was said of." },
+                    "lastTransitionTime": { "type": "string", "format": "date-time", "description": "When the status last changed." }
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,10 @@
 //! Plain types everyone shares: identities, schedules, reasons, states. Serde only; no I/O, no clock.
+
+pub mod duration;
+pub mod identity;
+pub mod message;
+pub mod platform;
+pub mod quantity;
+pub mod reason;
+pub mod schedule;
+pub mod state;

@@ -1,0 +1,153 @@
+//! Kind `Program`: a command line of a package and the conditions for running it (domain.md §1.7).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use crate::model::{duration::Span, platform::Platform};
+
+/// A program: a command line of a package and the conditions for running it. Its name is its identity: a client that
+/// ran it remembers it by package and name.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "waybill.dev",
+    version = "v1alpha1",
+    kind = "Program",
+    plural = "programs",
+    category = "waybill",
+    namespaced,
+    status = "ProgramStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "A program: a command line of a package and the conditions for running it. Its name is its identity: a client that ran it remembers it by package and name.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Package", type_ = "string", json_path = ".spec.packageRef"),
+    printcolumn(name = "Disabled", type_ = "boolean", json_path = ".spec.disabled"),
+    printcolumn(name = "Command", type_ = "string", json_path = ".spec.argv", priority = 1),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.dependsOn) || self.argv.size() > 0").message("argv must name a command"))]
+pub struct ProgramSpec {
+    /// Keeps what clients were last told about this program.
+    #[serde(default)]
+    pub suspend: bool,
+    /// The package whose files the program uses. Cannot change: a program of another package is another program.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("packageRef is immutable; create a program with another name instead"))]
+    pub package_ref: String,
+    /// The command and its arguments. The command is a file of the package, relative to its top, or an absolute path
+    /// that the client's own configuration allows, such as /bin/sh or /usr/bin/dpkg.
+    #[schemars(length(min = 1, max = 256), inner(length(max = 4096)))]
+    #[x_kube(validation = Rule::new("self[0].size() > 0").message("the command must not be empty"))]
+    #[x_kube(validation = Rule::new("!self[0].startsWith('../') && !self[0].contains('/../')").message("the command must lie in the package"))]
+    pub argv: Vec<String>,
+    /// The directory to start in, relative to the top of the package. The top by default. It is read-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("!self.startsWith('/') && self != '..' && !self.startsWith('../') && !self.contains('/../') && !self.endsWith('/..')").message("cwd must be a relative path within the package"))]
+    pub cwd: Option<String>,
+    /// Environment variables. Nothing else of the client's environment is passed on. Not for secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvVar>,
+    /// The local user to run as. Without it the program runs as the agent's own user, which an agent of root refuses
+    /// unless its configuration says allowRoot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z_][a-z0-9_-]*[$]?$"))]
+    pub run_as: Option<String>,
+    /// The program and everything it started is stopped after this time, as `120m`.
+    #[serde(default = "max_runtime")]
+    #[schemars(schema_with = "schema::span")]
+    pub max_runtime: Span,
+    /// The platforms it supports; a client must be one of them. Any by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub platforms: Vec<Platform>,
+    /// Free disk space that a client must have besides the content itself, as `500Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::size")]
+    pub disk_space: Option<String>,
+    /// Which exit codes mean what.
+    #[serde(default)]
+    pub exit_codes: ExitCodes,
+    /// A program that must have succeeded on the client before the first run of this one. It runs without an
+    /// advertisement of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<Dependency>,
+    /// Holds the program back on every client without touching its advertisements or history.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// Configuration Manager's default of 120 minutes (domain.md §0.4).
+fn max_runtime() -> Span {
+    Span::from_secs(7_200)
+}
+
+/// One environment variable.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvVar {
+    /// Its name.
+    #[schemars(length(min = 1, max = 256), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Its value, passed as it is.
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// Which exit codes mean what.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExitCodes {
+    /// Codes that mean success.
+    #[serde(default = "success_codes")]
+    #[schemars(length(min = 1, max = 64), inner(range(min = 0, max = 255)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub success: Vec<i32>,
+}
+
+impl Default for ExitCodes {
+    fn default() -> Self {
+        Self { success: success_codes() }
+    }
+}
+
+fn success_codes() -> Vec<i32> {
+    vec![0]
+}
+
+/// A program that must have succeeded first.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dependency {
+    /// Its name, in the same namespace; it may belong to another package.
+    #[schemars(length(min = 1, max = 253))]
+    pub program: String,
+}
+
+/// What became of a program.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramStatus {
+    /// The generation this status was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The last reconcile-now request that was handled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// Ready, Reconciling, Stalled and others.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,154 @@
+//! Kind `Site`: an administrative unit and the process that serves it. Its status carries git sync and the component
+//! and site system summaries.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use crate::model::duration::Span;
+
+/// A site: an administrative unit with its own clients, distribution points and client access points.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "waybill.dev",
+    version = "v1alpha1",
+    kind = "Site",
+    plural = "sites",
+    category = "waybill",
+    status = "SiteStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "A site: an administrative unit with its own clients, distribution points and client access points.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Clients", type_ = "integer", json_path = ".status.clients"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.sync.revision"),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SiteSpec {
+    /// Stops the site from starting new work: no new jobs, no new offers. What is offered already stays offered.
+    #[serde(default)]
+    pub suspend: bool,
+    /// How long status messages are kept, as `720h`. Older ones are deleted; summaries of clients are not affected.
+    #[serde(default = "message_retention")]
+    #[schemars(schema_with = "schema::span")]
+    pub message_retention: Span,
+}
+
+impl Default for SiteSpec {
+    fn default() -> Self {
+        Self { suspend: false, message_retention: message_retention() }
+    }
+}
+
+/// 30 days.
+fn message_retention() -> Span {
+    Span::from_secs(30 * 86_400)
+}
+
+/// What a site reports.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteStatus {
+    /// The generation this status was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The last reconcile-now request that was handled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// Ready, Reconciling, Stalled and others.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The site's id, made when its state was created; certificates and program identities carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_id: Option<String>,
+    /// The policy epoch; only a signed reset raises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// How many clients are joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<i64>,
+    /// The worst of all components and systems: OK, Warning or Critical.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Where git sync stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncStatus>,
+    /// Component status summary: message counts by component and severity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub components: Vec<ComponentSummary>,
+    /// Site system status summary: availability and storage of every distribution point and client access point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub systems: Vec<SystemSummary>,
+}
+
+/// Where git sync stands.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncStatus {
+    /// The revision that is applied: a commit id, or a digest of the directory's manifests.
+    pub revision: String,
+    /// How many objects this sync owns.
+    pub objects: i64,
+    /// The first problems found, as `file:line:column: message`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub problems: Vec<String>,
+    /// The revision whose removals are held back until somebody acknowledges it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_revision: Option<String>,
+    /// What that revision would remove, as `Kind namespace/name`; the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub held_removals: Vec<String>,
+}
+
+/// One component's messages since they were last counted down by retention.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentSummary {
+    /// The component.
+    pub component: String,
+    /// The machine it runs on: a site, distribution point or client access point; clients are summed up as `clients`.
+    pub system: String,
+    /// OK, Warning or Critical.
+    pub state: String,
+    /// Informational messages.
+    pub informational: i64,
+    /// Warnings.
+    pub warnings: i64,
+    /// Errors.
+    pub errors: i64,
+}
+
+/// One site system's availability and storage.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SystemSummary {
+    /// The system's name.
+    pub system: String,
+    /// Its role: Site, DistributionPoint or ClientAccessPoint.
+    pub role: String,
+    /// OK, Warning or Critical.
+    pub state: String,
+    /// Whether it reports in time.
+    pub available: bool,
+    /// The storage object: a drive's path; empty for a system without storage.
+    pub storage: String,
+    /// Free space in KiB, rounded so that it does not change by itself all the time.
+    pub free_kib: i64,
+    /// Size in KiB.
+    pub total_kib: i64,
+}
