@@ -1,0 +1,33 @@
+# The commands of this project, one line each; .ci/run calls all of them and more.
+.PHONY: test root-test fmt lint docs bench
+
+# The whole suite: no cluster, no root, no other set-up.
+test:
+	cargo test --locked
+
+# What only root can show: runAs, allowRoot, cgroups. Builds as you, runs as root.
+root-test:
+	@if [ "$$(id -u)" = 0 ]; then \
+		WAYBILL_REQUIRE=root cargo test --locked --test root; \
+	elif sudo -n true 2>/dev/null; then \
+		echo "not root: the test binary is run by sudo"; \
+		WAYBILL_REQUIRE=root cargo test --locked --test root \
+			--config 'target."cfg(unix)".runner = ["sudo", "-n", "--preserve-env=WAYBILL_REQUIRE,PATH"]'; \
+	else \
+		echo "root-test needs root, or sudo without a password (sudo -n); nothing was run" >&2; exit 1; \
+	fi
+
+fmt:
+	cargo fmt
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --no-default-features -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# Every workload of bench/, shortened; bench/README.md says how to read the figures.
+bench:
+	bench/run --list | while read -r workload; do bench/run "$$workload" --quick || exit 1; done

@@ -1,0 +1,14 @@
+//! What only root can show: runAs, allowRoot, cgroups. One binary, run by `make root-test`; in `cargo test` its tests skip,
+//! also for root, since they change the machine they run on.
+
+#[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
+#[path = "../support/require.rs"]
+mod require;
+
+/// The rest of this binary relies on it: asked for root, nothing may pass by skipping.
+#[test]
+fn asked_for_root_this_is_root() {
+    if require::root() {
+        assert_eq!(rustix::process::getuid().as_raw(), 0);
+    }
+}
