@@ -58,8 +58,8 @@ pub struct AdvertisementSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::instant")]
     pub expires: Option<String>,
-    /// When the program must run. Any assignment makes it mandatory; two or more `at` make it recurring, and of
-    /// several that were missed only the latest runs, once.
+    /// When the program must run. Any assignment makes it mandatory. Of several `at` that were missed only the latest
+    /// counts, once; whether later ones run it again is what `rerun` says.
     #[serde(default)]
     #[schemars(length(max = 15))]
     pub assignments: Vec<AssignmentSpec>,

@@ -1,6 +1,7 @@
 //! The Kubernetes kinds of group `waybill.dev`, one file each, and their conditions. A field is here only once its
 //! behaviour is built: none is ever accepted and ignored.
 
+#![allow(clippy::duplicated_attributes, reason = "printcolumn is written once per column")]
 #![allow(unreachable_pub, reason = "the derive of kube repeats the struct inside a function")]
 
 pub mod advertisement;

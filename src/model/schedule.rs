@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Assignment {
-    /// A fixed instant by the client's clock. Two or more of them make the assignment recurring (L3).
+    /// A fixed instant by the client's clock. Of several missed ones only the latest counts (L3).
     At(Timestamp),
     /// As soon as the client learns of it; never recurs.
     AsSoonAsPossible,

@@ -1,1 +1,7 @@
 //! Every decision, as a pure function of (facts, now). No I/O, no clock, no async.
+
+pub mod distribution;
+#[cfg(feature = "server")]
+pub mod membership;
+pub mod offer;
+pub mod run;

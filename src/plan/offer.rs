@@ -1,0 +1,259 @@
+//! Which clients are offered what. An offer becomes visible only once its content is on a distribution point of the
+//! site (L31), and clients move from one package record to the next as a whole. It does not sign or publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    content::digest::Digest,
+    model::{identity::ObjectName, reason::Reason, schedule::Rerun},
+    wire::{
+        policy::{AgentConfig, Offer, PolicyBody},
+        record::PackageRecord,
+    },
+};
+
+/// A package's records and where the site stands with them.
+#[derive(Clone, Debug, Default)]
+pub struct PackageFacts {
+    /// The records that may still be offered, newest first, each with whether its content is on a distribution point
+    /// of the site (or it has none).
+    pub records: Vec<RecordFacts>,
+    /// The record that clients were offered last.
+    pub offered: Option<Digest>,
+}
+
+/// One record.
+#[derive(Clone, Debug)]
+pub struct RecordFacts {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its content.
+    pub record: PackageRecord,
+    /// Whether a client can fetch its content at this site.
+    pub available: bool,
+}
+
+/// Which record of a package clients are offered.
+#[derive(Clone, Debug)]
+pub enum Choice<'a> {
+    /// This one; `lost` when its content was there and is gone (design §5 rule 6: that does not revoke).
+    Offer {
+        /// The record.
+        record: &'a RecordFacts,
+        /// Whether its last copy is gone.
+        lost: bool,
+    },
+    /// None yet.
+    Wait(Reason),
+}
+
+/// Chooses the newest record whose content is there; while none newer is, the one offered before stays.
+#[must_use]
+pub fn choose(facts: &PackageFacts) -> Choice<'_> {
+    if let Some(record) = facts.records.iter().find(|record| record.available) {
+        let older_than_offered = facts.offered.as_ref().is_some_and(|offered| {
+            let position = |digest: &Digest| facts.records.iter().position(|one| one.digest == *digest);
+            position(offered).is_some_and(|offered| Some(offered) < position(&record.digest))
+        });
+        if !older_than_offered {
+            return Choice::Offer { record, lost: false };
+        }
+    }
+    let kept = facts.offered.as_ref().and_then(|offered| facts.records.iter().find(|one| one.digest == *offered));
+    match (kept, facts.records.is_empty()) {
+        (Some(record), _) => Choice::Offer { record, lost: true },
+        (None, true) => Choice::Wait(Reason::WaitingForRecord),
+        (None, false) => Choice::Wait(Reason::WaitingForContent),
+    }
+}
+
+/// An advertisement whose fields are read, before references are followed.
+#[derive(Clone, Debug)]
+pub struct AdvertisementFacts {
+    /// Everything of the offer that comes from the advertisement alone; program and record are filled in here.
+    pub template: OfferTemplate,
+    /// The package its program belongs to; `None` when the program does not exist.
+    pub package: Option<String>,
+    /// Members of its collection; `None` when the collection does not exist or cannot be evaluated.
+    pub members: Option<BTreeSet<String>>,
+}
+
+/// The part of an offer that an advertisement says.
+#[derive(Clone, Debug)]
+pub struct OfferTemplate {
+    /// The advertisement.
+    pub name: ObjectName,
+    /// The program's name.
+    pub program: String,
+    /// Earliest visibility.
+    pub start: Option<jiff::Timestamp>,
+    /// Latest start.
+    pub expires: Option<jiff::Timestamp>,
+    /// Assignments.
+    pub assignments: Vec<crate::model::schedule::Assignment>,
+    /// Whether users may start it.
+    pub user_may_start: bool,
+    /// Rerun rule.
+    pub rerun: Rerun,
+    /// Rerun token.
+    pub rerun_token: Option<String>,
+    /// No new starts.
+    pub suspended: bool,
+}
+
+/// What became of an advertisement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Offered to so many members.
+    Offered {
+        /// How many.
+        members: usize,
+        /// Whether the content's last copy is gone.
+        lost: bool,
+    },
+    /// Comes by itself.
+    Waiting(Reason),
+    /// Somebody has to change something; never offered meanwhile.
+    Stalled(Reason, String),
+}
+
+/// The result of a compilation.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// Each client with the body it gets, by client id.
+    pub bodies: BTreeMap<String, PolicyBody>,
+    /// What became of each advertisement.
+    pub outcomes: BTreeMap<ObjectName, Outcome>,
+    /// The record now offered of each package that is offered at all.
+    pub offered: BTreeMap<ObjectName, Digest>,
+    /// Who may fetch what: content digest to client ids.
+    pub readers: BTreeMap<Digest, BTreeSet<String>>,
+}
+
+/// Compiles what every client of the site is offered. Poisonous advertisements are left out with a reason; the others
+/// do not notice (L28).
+#[must_use]
+pub fn compile(
+    clients: &BTreeSet<String>,
+    advertisements: &[AdvertisementFacts],
+    packages: &BTreeMap<ObjectName, PackageFacts>,
+    config: &AgentConfig,
+) -> Compiled {
+    let empty = PolicyBody { config: config.clone(), ..PolicyBody::default() };
+    let mut compiled = Compiled {
+        bodies: clients.iter().map(|client| (client.clone(), empty.clone())).collect(),
+        ..Compiled::default()
+    };
+    for advertisement in advertisements {
+        let outcome = match resolve(advertisement, packages) {
+            Ok(resolved) => place(&mut compiled, advertisement, resolved),
+            Err(outcome) => outcome,
+        };
+        compiled.outcomes.insert(advertisement.template.name.clone(), outcome);
+    }
+    for body in compiled.bodies.values_mut() {
+        body.offers.sort_by(|a, b| a.advertisement.cmp(&b.advertisement));
+        body.dependencies.sort();
+        body.dependencies.dedup();
+    }
+    compiled
+}
+
+/// An advertisement with its references followed.
+struct Resolved<'a> {
+    package: ObjectName,
+    record: &'a RecordFacts,
+    lost: bool,
+    /// Packages of programs that this one depends on, whole chain.
+    dependencies: Vec<(ObjectName, &'a RecordFacts)>,
+}
+
+fn resolve<'a>(
+    advertisement: &AdvertisementFacts,
+    packages: &'a BTreeMap<ObjectName, PackageFacts>,
+) -> Result<Resolved<'a>, Outcome> {
+    let template = &advertisement.template;
+    let namespace = &template.name.namespace;
+    let missing = |what: &str| Outcome::Stalled(Reason::ReferenceNotFound, what.to_owned());
+    let Some(package) = &advertisement.package else {
+        return Err(missing(&format!("program '{}' does not exist in namespace {namespace}", template.program)));
+    };
+    if advertisement.members.is_none() {
+        return Err(missing(&format!("the collection of {} does not exist or has an invalid query", template.name)));
+    }
+    let package = ObjectName::new(namespace.clone(), package.clone());
+    let Some(facts) = packages.get(&package) else {
+        return Err(missing(&format!("package '{}' does not exist in namespace {namespace}", package.name)));
+    };
+    let (record, lost) = match choose(facts) {
+        Choice::Offer { record, lost } => (record, lost),
+        Choice::Wait(reason) => return Err(Outcome::Waiting(reason)),
+    };
+    // A program younger than the offered record comes with the next one.
+    let Some(mut program) = record.record.program(&template.program) else {
+        return Err(Outcome::Waiting(Reason::WaitingForRecord));
+    };
+    if template.rerun == Rerun::OncePerVersion && record.record.content.is_none() {
+        let text = format!(
+            "rerun OncePerVersion contradicts package '{}', which has no files and so no versions",
+            package.name
+        );
+        return Err(Outcome::Stalled(Reason::ProgramConflict, text));
+    }
+    let mut dependencies = Vec::new();
+    let mut seen = BTreeSet::from([(package.name.clone(), program.name.clone())]);
+    while let Some(dependency) = &program.depends_on {
+        if !seen.insert((dependency.package.clone(), dependency.program.clone())) {
+            let text = format!("program '{}' depends on itself", dependency.program);
+            return Err(Outcome::Stalled(Reason::ProgramConflict, text));
+        }
+        let name = ObjectName::new(namespace.clone(), dependency.package.clone());
+        let next = match packages.get(&name).map(choose) {
+            Some(Choice::Offer { record, .. }) => record,
+            Some(Choice::Wait(reason)) => return Err(Outcome::Waiting(reason)),
+            None => return Err(missing(&format!("package '{}', on which it depends, does not exist", name.name))),
+        };
+        let Some(needed) = next.record.program(&dependency.program) else {
+            return Err(missing(&format!("program '{}', on which it depends, does not exist", dependency.program)));
+        };
+        program = needed;
+        dependencies.push((name, next));
+    }
+    Ok(Resolved { package, record, lost, dependencies })
+}
+
+fn place(compiled: &mut Compiled, advertisement: &AdvertisementFacts, resolved: Resolved<'_>) -> Outcome {
+    let template = &advertisement.template;
+    let offer = Offer {
+        advertisement: template.name.clone(),
+        program: resolved.record.record.identity(&template.program),
+        record: resolved.record.digest,
+        start: template.start,
+        expires: template.expires,
+        assignments: template.assignments.clone(),
+        user_may_start: template.user_may_start,
+        rerun: template.rerun,
+        rerun_token: template.rerun_token.clone(),
+        suspended: template.suspended,
+    };
+    let mut members = 0;
+    for client in advertisement.members.iter().flatten() {
+        let Some(body) = compiled.bodies.get_mut(client) else { continue };
+        members += 1;
+        body.offers.push(offer.clone());
+        body.dependencies.extend(resolved.dependencies.iter().map(|(_, record)| record.digest));
+        for record in resolved.dependencies.iter().map(|(_, record)| *record).chain([resolved.record]) {
+            if let Some(content) = &record.record.content {
+                compiled.readers.entry(*content).or_default().insert(client.clone());
+            }
+        }
+    }
+    for (name, record) in resolved.dependencies.into_iter().chain([(resolved.package, resolved.record)]) {
+        compiled.offered.insert(name, record.digest);
+    }
+    Outcome::Offered { members, lost: resolved.lost }
+}
+
+#[cfg(test)]
+#[path = "offer_tests.rs"]
+mod tests;

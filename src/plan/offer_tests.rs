@@ -1,0 +1,140 @@
+//! Offers appear after content (L31), move record by record (L10, L11), and one bad object hurts nobody else (L28).
+
+use super::*;
+use crate::{
+    model::{duration::Span, schedule::Assignment},
+    wire::record::{DependencyRef, RecordProgram},
+};
+
+fn record(package: &str, version: u64, depends_on: Option<(&str, &str)>) -> PackageRecord {
+    PackageRecord {
+        site: "s".into(),
+        namespace: "ns".into(),
+        package: package.into(),
+        source_version: version,
+        content: Some(Digest::of(format!("{package}{version}").as_bytes())),
+        size_bytes: 1,
+        programs: vec![RecordProgram {
+            name: format!("run-{package}"),
+            argv: vec!["x".into()],
+            cwd: None,
+            env: vec![],
+            run_as: None,
+            max_runtime: Span::from_secs(1),
+            platforms: vec![],
+            disk_space_bytes: 0,
+            success_codes: vec![0],
+            depends_on: depends_on
+                .map(|(package, program)| DependencyRef { package: package.into(), program: program.into() }),
+            disabled: false,
+        }],
+    }
+}
+
+fn facts(record: PackageRecord, available: bool) -> RecordFacts {
+    RecordFacts { digest: Digest::of(&record.encode().unwrap()), record, available }
+}
+
+fn advertisement(name: &str, package: &str, members: &[&str]) -> AdvertisementFacts {
+    AdvertisementFacts {
+        template: OfferTemplate {
+            name: ObjectName::new("ns", name),
+            program: format!("run-{package}"),
+            start: None,
+            expires: None,
+            assignments: vec![Assignment::AsSoonAsPossible],
+            user_may_start: false,
+            rerun: Rerun::IfFailed,
+            rerun_token: None,
+            suspended: false,
+        },
+        package: Some(package.into()),
+        members: Some(members.iter().map(|member| (*member).to_owned()).collect()),
+    }
+}
+
+fn packages(all: impl IntoIterator<Item = (&'static str, PackageFacts)>) -> BTreeMap<ObjectName, PackageFacts> {
+    all.into_iter().map(|(name, facts)| (ObjectName::new("ns", name), facts)).collect()
+}
+
+fn clients() -> BTreeSet<String> {
+    ["c1", "c2", "c3"].map(str::to_owned).into()
+}
+
+fn outcome(compiled: &Compiled, name: &str) -> Outcome {
+    compiled.outcomes[&ObjectName::new("ns", name)].clone()
+}
+
+#[test]
+fn l31_an_offer_waits_for_its_content_and_then_reaches_members_only() {
+    let package = |available| PackageFacts { records: vec![facts(record("a", 1, None), available)], offered: None };
+    let ads = [advertisement("ad", "a", &["c1", "c3", "gone"])];
+    let before = compile(&clients(), &ads, &packages([("a", package(false))]), &AgentConfig::default());
+    assert_eq!(outcome(&before, "ad"), Outcome::Waiting(Reason::WaitingForContent));
+    assert!(before.bodies.values().all(|body| body.offers.is_empty()));
+    let after = compile(&clients(), &ads, &packages([("a", package(true))]), &AgentConfig::default());
+    assert_eq!(outcome(&after, "ad"), Outcome::Offered { members: 2, lost: false });
+    assert_eq!(after.bodies["c1"].offers.len(), 1);
+    assert!(after.bodies["c2"].offers.is_empty());
+    let readers = &after.readers[&Digest::of(b"a1")];
+    assert_eq!(readers.iter().map(String::as_str).collect::<Vec<_>>(), ["c1", "c3"]);
+}
+
+#[test]
+fn l10_l11_the_old_record_stays_until_the_new_content_is_there() {
+    let (old, new) = (facts(record("a", 1, None), true), facts(record("a", 2, None), false));
+    let mut package = PackageFacts { records: vec![new.clone(), old.clone()], offered: Some(old.digest) };
+    assert!(matches!(choose(&package), Choice::Offer { record, lost: false } if record.digest == old.digest));
+    package.records[0].available = true;
+    assert!(matches!(choose(&package), Choice::Offer { record, lost: false } if record.digest == new.digest));
+}
+
+#[test]
+fn losing_the_last_copy_does_not_revoke_and_never_goes_back_to_an_older_version() {
+    let (old, new) = (facts(record("a", 1, None), true), facts(record("a", 2, None), false));
+    let package = PackageFacts { records: vec![new.clone(), old], offered: Some(new.digest) };
+    assert!(matches!(choose(&package), Choice::Offer { record, lost: true } if record.digest == new.digest));
+}
+
+#[test]
+fn l28_a_poisonous_advertisement_hurts_only_itself() {
+    let all = packages([("a", PackageFacts { records: vec![facts(record("a", 1, None), true)], offered: None })]);
+    let mut orphan = advertisement("no-program", "a", &["c1"]);
+    orphan.package = None;
+    let mut no_collection = advertisement("no-collection", "a", &["c1"]);
+    no_collection.members = None;
+    let ads = [orphan, no_collection, advertisement("no-package", "zz", &["c1"]), advertisement("good", "a", &["c1"])];
+    let compiled = compile(&clients(), &ads, &all, &AgentConfig::default());
+    for name in ["no-program", "no-collection", "no-package"] {
+        assert!(matches!(outcome(&compiled, name), Outcome::Stalled(Reason::ReferenceNotFound, _)), "{name}");
+    }
+    assert_eq!(outcome(&compiled, "good"), Outcome::Offered { members: 1, lost: false });
+}
+
+#[test]
+fn l32_a_contradiction_is_said_and_never_offered() {
+    let mut without_files = record("a", 0, None);
+    without_files.content = None;
+    let all = packages([("a", PackageFacts { records: vec![facts(without_files, true)], offered: None })]);
+    let mut ad = advertisement("ad", "a", &["c1"]);
+    ad.template.rerun = Rerun::OncePerVersion;
+    let compiled = compile(&clients(), &[ad], &all, &AgentConfig::default());
+    assert!(matches!(outcome(&compiled, "ad"), Outcome::Stalled(Reason::ProgramConflict, _)));
+    assert!(compiled.bodies["c1"].offers.is_empty());
+}
+
+#[test]
+fn dependencies_travel_along_and_cycles_are_found() {
+    let chain = |back: Option<(&str, &str)>| {
+        packages([
+            ("a", PackageFacts { records: vec![facts(record("a", 1, Some(("b", "run-b"))), true)], offered: None }),
+            ("b", PackageFacts { records: vec![facts(record("b", 1, back), true)], offered: None }),
+        ])
+    };
+    let ads = [advertisement("ad", "a", &["c1"])];
+    let straight = compile(&clients(), &ads, &chain(None), &AgentConfig::default());
+    assert_eq!(straight.bodies["c1"].dependencies.len(), 1);
+    assert!(straight.readers.contains_key(&Digest::of(b"b1")));
+    let cycle = compile(&clients(), &ads, &chain(Some(("a", "run-a"))), &AgentConfig::default());
+    assert!(matches!(outcome(&cycle, "ad"), Outcome::Stalled(Reason::ProgramConflict, _)));
+}
