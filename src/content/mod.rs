@@ -3,10 +3,21 @@
 //! What is identical is one manifest digest; what is stored is one file per SHA-256; what a client may read or execute
 //! has been verified against both while it was written.
 
+pub mod collect;
 pub mod digest;
+pub mod library;
 pub mod manifest;
 pub mod path;
 
+pub mod beneath;
+pub mod copy;
+mod error;
+mod import;
+
+pub use collect::Collected;
 pub use digest::Digest;
+pub use error::ContentError;
+pub use import::Import;
+pub use library::Library;
 pub use manifest::{Entry, Manifest};
 pub use path::SafePath;
