@@ -1,6 +1,7 @@
 //! A refusal as a client of the Kubernetes API sees it: the `Status` object, its code, reason and causes.
 //! Constructors know which details each kind of refusal carries; they decide nothing about when to refuse.
 
+use super::shown;
 use serde_json::{Map, Value, json};
 
 /// One fault inside a refused object. `reason` is the machine's word (`FieldValueRequired`), `field` a path as kubectl
@@ -19,7 +20,7 @@ impl Cause {
 
     /// A value that is wrong in itself; `value` is shown as JSON.
     pub fn invalid(field: impl Into<String>, value: &Value, why: impl AsRef<str>) -> Self {
-        Self::new("FieldValueInvalid", field, format!("Invalid value: {}: {}", shown(value), why.as_ref()))
+        Self::new("FieldValueInvalid", field, format!("Invalid value: {}: {}", shown::value(value), why.as_ref()))
     }
 
     /// A value of another JSON type than the schema's.
@@ -46,15 +47,15 @@ impl Cause {
     /// A value outside a closed list.
     pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[String]) -> Self {
         let message = match supported {
-            [] => format!("Unsupported value: {}", shown(value)),
-            some => format!("Unsupported value: {}: supported values: {}", shown(value), some.join(", ")),
+            [] => format!("Unsupported value: {}", shown::value(value)),
+            some => format!("Unsupported value: {}: supported values: {}", shown::value(value), some.join(", ")),
         };
         Self::new("FieldValueNotSupported", field, message)
     }
 
     /// A member of a set, or an item of a keyed list, that is there already.
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
-        Self::new("FieldValueDuplicate", field, format!("Duplicate value: {}", shown(value)))
+        Self::new("FieldValueDuplicate", field, format!("Duplicate value: {}", shown::value(value)))
     }
 
     /// A string over its limit. The API says bytes although it counts characters.
@@ -77,11 +78,6 @@ impl Cause {
     fn sentence(&self) -> String {
         format!("{}: {}", self.field, self.message)
     }
-}
-
-/// JSON as it stands in messages.
-pub(crate) fn shown(value: &Value) -> String {
-    value.to_string()
 }
 
 /// What a refusal is about. Which of the members are filled depends on the reason: `kind` holds the plural for

@@ -6,3 +6,4 @@ pub mod metadata;
 pub mod patch;
 pub mod schema;
 pub mod selector;
+mod shown;
