@@ -1,1 +1,3 @@
+//! The slim client: the agent without the server and its dependencies.
+
 fn main() {}

@@ -1,3 +1,5 @@
+//! Exports of real repositories: what a private directory of one commit holds, and what is kept out of it.
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},

@@ -1,3 +1,5 @@
+//! Trees of manifests, good and bad, loaded from real directories.
+
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::{
