@@ -4,13 +4,11 @@
 use crate::{File, assert_none, files};
 
 #[test]
-#[cfg(feature = "server")]
 fn examples_are_yaml() {
     let manifests = files(&["examples", "crds"]).into_iter().filter(|file| file.path.ends_with(".yaml"));
     assert_none(manifests.filter_map(|file| unreadable(&file)).collect());
 }
 
-#[cfg(feature = "server")]
 fn unreadable(file: &File) -> Option<String> {
     match serde_yaml::from_multiple::<serde_json::Value>(&file.text) {
         Ok(documents) if documents.is_empty() => Some(format!("{}: holds nothing", file.path)),
@@ -20,7 +18,6 @@ fn unreadable(file: &File) -> Option<String> {
 }
 
 #[test]
-#[cfg(feature = "server")]
 fn a_planted_fault_is_found() {
     assert!(unreadable(&File::new("examples/a.yaml", "a: [1")).is_some());
     assert!(unreadable(&File::new("examples/a.yaml", "")).is_some());

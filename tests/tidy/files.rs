@@ -74,7 +74,7 @@ fn too_long(file: &File, tables: &[(&str, &str)]) -> Option<String> {
 
 fn without_purpose(file: &File) -> Option<String> {
     // An empty file has nothing to explain.
-    (!file.text.is_empty() && !file.text.starts_with("//! "))
+    (!file.text.trim().is_empty() && !file.text.starts_with("//! "))
         .then(|| format!("{}: must open with `//! ` and what it is for", file.path))
 }
 
