@@ -11,8 +11,8 @@ use rcgen::{KeyPair, PKCS_ED25519, SigningKey as _};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::hash::{Hash256, to_hex};
 use super::secret_file::{self, SecretFileError};
+use crate::content::Digest;
 
 /// A key could not be made, stored or read, or a signature is not what it claims.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,9 @@ impl PublicKey {
     /// The key's short name.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        KeyId(to_hex(&Hash256::of(&self.0).as_bytes()[..8]))
+        let mut name = Digest::of(&self.0).hex();
+        name.truncate(16);
+        KeyId(name)
     }
 
     /// Checks a signature of [`SiteKey::sign`].

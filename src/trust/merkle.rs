@@ -2,8 +2,9 @@
 //! snapshot, and a short proof shows that one leaf is among them. Pure; what a leaf says is the caller's business.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::hash::Hash256;
+use crate::content::Digest;
 
 /// More leaves than any site has clients; a proof is then at most this many steps.
 pub const MAX_PROOF_STEPS: usize = 32;
@@ -12,7 +13,7 @@ pub const MAX_PROOF_STEPS: usize = 32;
 #[derive(Clone, Debug)]
 pub struct MerkleTree {
     /// `levels[0]` are the leaves' hashes, the last level is the root alone. One empty level for an empty tree.
-    levels: Vec<Vec<Hash256>>,
+    levels: Vec<Vec<Digest>>,
 }
 
 /// The proof that a leaf is number `index` of the `size` leaves under a root.
@@ -24,16 +25,21 @@ pub struct InclusionProof {
     /// The number of leaves in the tree.
     pub size: u64,
     /// The hashes beside the way from the leaf to the root, from the bottom up.
-    pub path: Vec<Hash256>,
+    pub path: Vec<Digest>,
 }
 
 /// Leaf and node hashes begin differently, so that an inner node can never be shown as a leaf.
-fn hash_leaf(leaf: &[u8]) -> Hash256 {
-    Hash256::of_parts(&[&[0], leaf])
+fn hash_leaf(leaf: &[u8]) -> Digest {
+    let mut hasher = Sha256::new_with_prefix([0]);
+    hasher.update(leaf);
+    Digest::from_bytes(hasher.finalize().into())
 }
 
-fn hash_node(left: &Hash256, right: &Hash256) -> Hash256 {
-    Hash256::of_parts(&[&[1], left.as_bytes(), right.as_bytes()])
+fn hash_node(left: &Digest, right: &Digest) -> Digest {
+    let mut hasher = Sha256::new_with_prefix([1]);
+    hasher.update(left.as_bytes());
+    hasher.update(right.as_bytes());
+    Digest::from_bytes(hasher.finalize().into())
 }
 
 impl MerkleTree {
@@ -53,8 +59,8 @@ impl MerkleTree {
 
     /// The hash that stands for all leaves in their order; of no leaves at all, the hash of nothing.
     #[must_use]
-    pub fn root(&self) -> Hash256 {
-        self.levels.last().and_then(|top| top.first()).copied().unwrap_or_else(|| Hash256::of(b""))
+    pub fn root(&self) -> Digest {
+        self.levels.last().and_then(|top| top.first()).copied().unwrap_or_else(|| Digest::of(b""))
     }
 
     /// The number of leaves.
@@ -78,7 +84,7 @@ impl InclusionProof {
     /// Whether the proof shows that `leaf` is at its place in the tree of that `root`. Never fails otherwise, whatever a
     /// hostile proof contains.
     #[must_use]
-    pub fn verify(&self, root: &Hash256, leaf: &[u8]) -> bool {
+    pub fn verify(&self, root: &Digest, leaf: &[u8]) -> bool {
         if self.index >= self.size || self.path.len() > MAX_PROOF_STEPS {
             return false;
         }
@@ -118,7 +124,7 @@ mod tests {
 
     #[test]
     fn roots_are_those_of_certificate_transparency() {
-        let root = |count: usize| MerkleTree::new(&LEAVES[..count]).root().to_string();
+        let root = |count: usize| MerkleTree::new(&LEAVES[..count]).root().hex();
         assert_eq!(root(0), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(root(1), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
         assert_eq!(root(2), "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125");
@@ -127,9 +133,9 @@ mod tests {
     }
 
     /// The definition of RFC 6962 section 2.1, word for word, to check the faster construction against.
-    fn root_by_definition(leaves: &[Vec<u8>]) -> Hash256 {
+    fn root_by_definition(leaves: &[Vec<u8>]) -> Digest {
         match leaves {
-            [] => Hash256::of(b""),
+            [] => Digest::of(b""),
             [leaf] => hash_leaf(leaf),
             _ => {
                 let split = leaves.len().next_power_of_two() / 2;
@@ -155,7 +161,7 @@ mod tests {
                 let proof = tree.prove(index).unwrap();
                 prop_assert!(proof.verify(&tree.root(), leaf));
                 prop_assert!(&other == leaf || !proof.verify(&tree.root(), &other));
-                prop_assert!(!proof.verify(&Hash256::of(b"another root"), leaf));
+                prop_assert!(!proof.verify(&Digest::of(b"another root"), leaf));
                 let moved = InclusionProof { index: (proof.index + 1) % proof.size, ..proof.clone() };
                 prop_assert!(moved.index == proof.index || leaves[moved.index as usize] == *leaf || !moved.verify(&tree.root(), leaf));
                 let mut longer = proof.clone();
@@ -171,9 +177,9 @@ mod tests {
 
         #[test]
         fn a_hostile_proof_neither_panics_nor_holds(index: u64, size: u64, steps in 0usize..80) {
-            let path = vec![Hash256::of(b"x"); steps];
+            let path = vec![Digest::of(b"x"); steps];
             let proof = InclusionProof { index, size, path };
-            prop_assert!(!proof.verify(&Hash256::of(b"root"), b"leaf"));
+            prop_assert!(!proof.verify(&Digest::of(b"root"), b"leaf"));
         }
     }
 

@@ -3,7 +3,6 @@
 
 pub mod device;
 pub mod envelope;
-pub mod hash;
 pub mod identity;
 pub mod keys;
 pub mod merkle;
