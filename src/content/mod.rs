@@ -5,6 +5,7 @@
 
 pub mod collect;
 pub mod digest;
+pub mod durable;
 pub mod library;
 pub mod manifest;
 pub mod path;

@@ -1,10 +1,12 @@
 //! Files that hold secrets: readable by their owner only, replaced whole or not at all. Used for keys and
 //! certificate authorities; holds no opinion about what is inside.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::content::durable;
 
 /// A key, a certificate or a join file is a few kilobytes; anything larger is not one of ours.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -71,25 +73,14 @@ pub fn read(path: &Path) -> Result<Option<String>, SecretFileError> {
 /// # Errors
 /// [`SecretFileError::Write`].
 pub fn write(path: &Path, content: &str) -> Result<(), SecretFileError> {
-    write_whole(path, content).map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
-}
-
-fn write_whole(path: &Path, content: &str) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // A temporary file of this crate starts with mode 0600, so the content is never readable by others.
-    let mut temporary = tempfile::Builder::new().prefix(".secret-").tempfile_in(directory)?;
-    temporary.write_all(content.as_bytes())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    fs::File::open(directory)?.sync_all()
+    durable::replace(path, content.as_bytes(), 0o600)
+        .map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
