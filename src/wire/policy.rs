@@ -120,7 +120,7 @@ pub struct PolicyRoot {
     /// Grows with every root.
     pub version: u64,
     /// Root hash of the Merkle tree over the leaves, in order of client ids.
-    pub leaves_root: crate::trust::hash::Hash256,
+    pub leaves_root: Digest,
     /// Number of leaves.
     pub leaves: u64,
     /// When it was signed; clients refuse it [`ROOT_LIFETIME`] later.
