@@ -1,0 +1,7 @@
+//! Runs of programs as real processes: `waybill-agent supervise` over real files.
+
+mod crash;
+mod endings;
+mod refusals;
+mod setting;
+mod timeout;
