@@ -10,6 +10,7 @@ use super::{
     document::{Document, Places},
     kinds::{GROUP, Kinds, ObjectKey, SERVED_GROUP},
 };
+use crate::content::digest::Digest;
 
 /// The namespace of an object that names none, as with kubectl.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub file: String,
     /// Where its fields stand.
     pub places: Places,
+    /// Digest of the object and its file; equal digests need no second write.
+    pub digest: Digest,
     /// The whole text of the file, for showing the line of a problem.
     pub text: Arc<str>,
 }
@@ -109,7 +112,15 @@ pub(crate) fn classify(document: Document, file: &str, text: &Arc<str>, kinds: &
     {
         metadata.insert("namespace".to_owned(), json!(namespace));
     }
-    Classified::Object(Box::new(Loaded { key, object: value, file: file.to_owned(), places, text: text.clone() }))
+    let digest = Digest::of(format!("{file}\0{value}").as_bytes());
+    Classified::Object(Box::new(Loaded {
+        digest,
+        key,
+        object: value,
+        file: file.to_owned(),
+        places,
+        text: text.clone(),
+    }))
 }
 
 /// Fields that only the server or the controllers write, and labels that are not text: (field, message).

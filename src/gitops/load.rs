@@ -12,8 +12,6 @@ use std::{
     sync::Arc,
 };
 
-use sha2::{Digest, Sha256};
-
 pub use super::classify::Loaded;
 use super::{
     classify::{Classified, classify},
@@ -24,6 +22,7 @@ use super::{
     sources::SourceDirectories,
     tree::{EntryKind, ReadError, Tree},
 };
+use crate::content::digest::{Digest, Hasher};
 
 /// Largest manifest file (reliability D.10).
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -113,7 +112,7 @@ pub fn load(root: &Path, kinds: &Kinds) -> Result<Manifests, LoadError> {
 /// What one file gave.
 #[derive(Debug, Default)]
 struct FileContent {
-    digest: [u8; 32],
+    digest: Option<Digest>,
     objects: Vec<Loaded>,
     faulty: Vec<ObjectKey>,
     unclear: Option<Mentions>,
@@ -228,11 +227,11 @@ impl Reading<'_> {
     fn conclude(self) -> Result<Manifests, LoadError> {
         let Self { files, asides, sources, .. } = self;
         let mut manifests = Manifests::default();
-        let mut digest = Sha256::new();
+        let mut digest = Hasher::new();
         for (path, content) in files.into_iter().filter(|(path, _)| !sources.cover(path)) {
-            digest.update((path.len() as u64).to_le_bytes());
+            digest.update(&(path.len() as u64).to_le_bytes());
             digest.update(path.as_bytes());
-            digest.update(content.digest);
+            digest.update(content.digest.as_ref().map_or(&[][..], |digest| digest.as_bytes()));
             manifests.objects.extend(content.objects);
             manifests.faulty.extend(content.faulty);
             manifests.diagnostics.extend(content.diagnostics);
@@ -245,7 +244,7 @@ impl Reading<'_> {
             }
             manifests.diagnostics.push(diagnostic);
         }
-        manifests.digest = hex(&digest.finalize());
+        manifests.digest = digest.finish().hex();
         if manifests.objects.len() > MAX_OBJECTS {
             return Err(LoadError::TooManyObjects);
         }
@@ -264,7 +263,7 @@ fn read_file(tree: &Tree, path: &str, kinds: &Kinds) -> FileContent {
         Err(ReadError::Io(error)) => (Vec::new(), Some(format!("cannot be read: {error}"))),
         Err(error @ ReadError::NotAFile) => (Vec::new(), Some(error.to_string())),
     };
-    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    let digest = Some(Digest::of(&bytes));
     let text = match String::from_utf8(bytes) {
         Ok(text) if problem.is_none() => text,
         bytes => {
@@ -331,9 +330,4 @@ fn set_duplicates_aside(manifests: &mut Manifests) {
     manifests.diagnostics.extend(found);
     let faulty = &manifests.faulty;
     manifests.objects.retain(|object| !faulty.contains(&object.key));
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

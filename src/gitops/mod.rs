@@ -2,8 +2,11 @@
 //!
 //! In reading order: [`diagnostic`] (how a problem is shown), [`document`] (YAML with places), [`tree`] (a directory
 //! without following links), [`load`] (all manifests of a tree), [`git`] and [`export`] (a branch's commit as a private
-//! directory). Nothing here decides what a package or an advertisement means; that is the controllers' business.
+//! directory), [`watch`] and [`revision`] (what is declared now), [`live`] (what the API holds), [`plan_sync`] (what to
+//! do about the difference), [`apply`] (doing it), [`sync`] (all of it, for as long as the site runs). Nothing here
+//! decides what a package or an advertisement means; that is the controllers' business.
 
+pub mod apply;
 mod blobs;
 mod classify;
 pub mod diagnostic;
@@ -11,13 +14,21 @@ pub mod document;
 pub mod export;
 pub mod git;
 pub mod kinds;
+pub mod ledger;
 mod listing;
+pub mod live;
 pub mod load;
+pub mod plan_sync;
+pub mod revision;
 mod scan;
 mod sources;
+pub mod sync;
 pub mod tree;
+pub mod watch;
 
 #[cfg(test)]
 mod export_tests;
 #[cfg(test)]
 mod load_tests;
+#[cfg(test)]
+mod plan_sync_tests;

@@ -1,0 +1,210 @@
+//! The writes of a sync, one API call each: apply an object, delete an object, create a namespace. Does not decide which.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{
+        DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+        ValidationDirective,
+    },
+    core::Status,
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{
+    kinds::{Kind, ObjectKey},
+    load::Loaded,
+};
+
+/// The field manager of git sync: owns exactly the fields that files set.
+pub const FIELD_MANAGER: &str = "waybill-sync";
+/// Label on every object that a sync owns; its value names the sync.
+pub const SYNC_LABEL: &str = "waybill.dev/sync";
+/// Annotation: the file that declares the object.
+pub const FILE_ANNOTATION: &str = "waybill.dev/sync-file";
+/// Annotation: the revision that last changed the object.
+pub const REVISION_ANNOTATION: &str = "waybill.dev/sync-revision";
+
+/// Longest wait for one API call (reliability D.10).
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server refused or could not be reached.
+    #[error("the API call failed")]
+    Api(#[source] kube::Error),
+    /// No answer in time.
+    #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+impl WriteError {
+    /// The server's own answer, if it gave one.
+    #[must_use]
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whether the server refused the object itself, so that trying again soon is useless.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 405 | 422))
+    }
+
+    /// Whether the object or its namespace is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404)
+    }
+}
+
+/// The object as it is applied: the manifest, and who applies it from where.
+#[must_use]
+pub fn desired(loaded: &Loaded, sync: &str, revision: &str) -> Value {
+    let mut object = loaded.object.clone();
+    let mut set = |map: &str, entries: &[(&str, &str)]| {
+        let place = &mut object["metadata"][map];
+        if !place.is_object() {
+            *place = json!({});
+        }
+        for (key, value) in entries {
+            place[*key] = json!(value);
+        }
+    };
+    set("labels", &[(SYNC_LABEL, sync)]);
+    set("annotations", &[(FILE_ANNOTATION, &loaded.file), (REVISION_ANNOTATION, revision)]);
+    object
+}
+
+/// Applies an object server-side. What the file sets is the file's: other managers lose these fields.
+pub async fn apply(client: &Client, kind: &Kind, key: &ObjectKey, object: &Value) -> Result<DynamicObject, WriteError> {
+    let params = PatchParams {
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::apply(FIELD_MANAGER).force()
+    };
+    call(api(client, kind, key).patch(&key.name, &params, &Patch::Apply(object))).await
+}
+
+/// Deletes an object if it is still the same one. An object that is gone already is fine.
+pub async fn delete(client: &Client, kind: &Kind, key: &ObjectKey, uid: &str) -> Result<(), WriteError> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    match call(api(client, kind, key).delete(&key.name, &params)).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates a namespace if it is not there. Namespaces are never deleted: they may hold objects of others.
+pub async fn ensure_namespace(client: &Client, name: &str) -> Result<(), WriteError> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    if call(api.get_opt(name)).await?.is_some() {
+        return Ok(());
+    }
+    let namespace = Namespace {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        ..Namespace::default()
+    };
+    match call(
+        api.create(&PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }, &namespace),
+    )
+    .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if error.status().is_some_and(|status| status.code == 409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The fields a refusal complains of, each with the complaint; one without a field if it names none.
+#[must_use]
+pub fn complaints(error: &WriteError) -> Vec<(String, String)> {
+    let Some(status) = error.status() else {
+        let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
+        let causes: Vec<String> = chain.map(ToString::to_string).collect();
+        return vec![(String::new(), format!("{error}: {}", causes.join(": ")).trim_end_matches(": ").to_owned())];
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let named: BTreeMap<String, String> = causes
+        .filter(|cause| !cause.field.is_empty())
+        .map(|cause| (cause.field.clone(), format!("{}: {}", cause.field, cause.message)))
+        .collect();
+    if named.is_empty() {
+        return vec![(mentioned_field(&status.message), status.message.clone())];
+    }
+    named.into_iter().collect()
+}
+
+/// The first field path in a sentence such as `.spec.sorce: field not declared in schema`.
+fn mentioned_field(sentence: &str) -> String {
+    let word = sentence
+        .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ')' | ',' | ';'))
+        .map(|word| word.trim_start_matches('.').trim_end_matches([':', '.']))
+        .find(|word| ["spec.", "metadata."].iter().any(|start| word.starts_with(start)));
+    word.unwrap_or_default().to_owned()
+}
+
+fn api(client: &Client, kind: &Kind, key: &ObjectKey) -> Api<DynamicObject> {
+    match &key.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource),
+        None => Api::all_with(client.clone(), &kind.resource),
+    }
+}
+
+async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    timeout(CALL_TIMEOUT, request).await.map_err(|_| WriteError::Timeout)?.map_err(WriteError::Api)
+}
+
+/// Why a revision could not be acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum AcknowledgeError {
+    /// The API failed.
+    #[error("the site cannot be read or annotated")]
+    Api(#[source] kube::Error),
+    /// Nothing is held back, or something else is.
+    #[error("revision {revision} is not held back{}", held.as_ref().map_or_else(String::new, |held| format!("; {held} is")))]
+    NotHeld {
+        /// What was asked for.
+        revision: String,
+        /// What is held back.
+        held: Option<String>,
+    },
+}
+
+/// Allows the removals of a held-back revision, given in full or by its first 7 or more digits. Answers the revision.
+pub async fn acknowledge(client: &Client, revision: &str) -> Result<String, AcknowledgeError> {
+    let api: Api<crate::api::site::Site> = Api::all(client.clone());
+    let sites = api.list(&kube::api::ListParams::default()).await.map_err(AcknowledgeError::Api)?;
+    let mut held = None;
+    for site in sites {
+        let Some(full) = site.status.as_ref().and_then(|status| status.sync.as_ref()?.held_revision.clone()) else {
+            continue;
+        };
+        if acknowledges(revision, &full) {
+            let patch = json!({ "metadata": { "annotations": { crate::api::ACKNOWLEDGE_PRUNE_ANNOTATION: full } } });
+            let params = PatchParams::default();
+            api.patch(&site.name_any(), &params, &Patch::Merge(&patch)).await.map_err(AcknowledgeError::Api)?;
+            return Ok(full);
+        }
+        held = Some(full);
+    }
+    Err(AcknowledgeError::NotHeld { revision: revision.to_owned(), held })
+}
+
+/// Whether what somebody wrote means this revision: all of it, or its first 7 or more digits.
+#[must_use]
+pub fn acknowledges(written: &str, revision: &str) -> bool {
+    const MIN_DIGITS: usize = 7;
+    written.len() >= MIN_DIGITS && revision.starts_with(written)
+}

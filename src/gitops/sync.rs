@@ -1,0 +1,405 @@
+//! Keeps the Kubernetes API at what a directory or branch declares: watch, read, decide (`plan_sync`), apply, report.
+//! One task, one pass at a time. Does not interpret the objects it applies.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::Client;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    apply::{self, WriteError},
+    diagnostic::{Diagnostic, Severity},
+    export::Export,
+    kinds::{Kinds, ObjectKey},
+    ledger::{Ledger, LedgerError, Owned},
+    live::{Live, LiveObject},
+    load::Loaded,
+    plan_sync::{self, Facts, Guard, Plan},
+    revision::{Reader, Revision, RevisionError, Source},
+    watch::Changes,
+};
+use crate::clock;
+
+/// How often everything is compared even if nothing happened (reliability D.10).
+pub const RESYNC: Duration = Duration::from_secs(600);
+/// Writes of one wave that are under way at once: the embedded store commits them as a group.
+const CONCURRENCY: usize = 8;
+/// An object must be missing from a directory for so long before it is removed: editors and `cp` truncate before they
+/// write.
+const SETTLE: Duration = Duration::from_secs(1);
+/// First and longest pause after a write that may succeed later.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// First and longest pause after a refusal of the object itself, which only a change cures.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// How long to wait before looking again at a source that cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(2);
+/// Most diagnostics published; the rest is counted in the last one.
+pub const MAX_DIAGNOSTICS: usize = 1_000;
+
+/// What a sync needs to know.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    /// Where manifests come from.
+    pub source: Source,
+    /// A directory for exports and the ledger, for this sync alone.
+    pub state: PathBuf,
+    /// The name of the sync, which labels its objects: a DNS label. Another sync of the same API needs another name.
+    pub name: String,
+    /// How often everything is compared although nothing happened.
+    pub resync: Duration,
+}
+
+/// Where a sync stands. Package records may be compiled only while `applying` is false, from sources beneath `root`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevisionState {
+    /// The revision that is applied, or being applied; empty before the first.
+    pub revision: String,
+    /// Whether objects of the revision are still being applied, or no revision was read yet.
+    pub applying: bool,
+    /// When the revision was applied.
+    pub applied_at: Option<Timestamp>,
+    /// Where the package sources of the applied revision lie.
+    pub root: PathBuf,
+    /// Keeps `root` in place in branch mode: hold a clone while reading from it.
+    pub export: Option<HeldExport>,
+    /// How many objects the sync owns.
+    pub objects: usize,
+    /// What is wrong or ignored.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Removals that are held back.
+    pub guard: Option<Guard>,
+    /// Why the source cannot be read at present. The applied revision stays in force.
+    pub problem: Option<String>,
+}
+
+/// A commit's directory that stays while this is held.
+#[derive(Debug, Clone)]
+pub struct HeldExport(pub Arc<Export>);
+
+impl PartialEq for HeldExport {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Why a sync could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The state directory.
+    #[error("the sync state directory cannot be used")]
+    State(#[source] io::Error),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Runs until `shutdown`. Fails only if it cannot begin; whatever happens later is reported in `revisions`.
+pub async fn run(
+    config: SyncConfig,
+    client: Client,
+    revisions: watch::Sender<RevisionState>,
+    shutdown: CancellationToken,
+) -> Result<(), SyncError> {
+    let kinds = Arc::new(Kinds::of(&crate::api::crds()));
+    let reader = Reader::new(config.source.clone(), &config.state, kinds.clone()).map_err(SyncError::State)?;
+    let ledger = Ledger::open(&config.state.join("ledger.json"))?;
+    revisions.send_modify(|state| state.applying = true);
+    let live = Live::default();
+    let mut sync = Sync {
+        config,
+        client: client.clone(),
+        kinds: kinds.clone(),
+        reader,
+        ledger,
+        live: &live,
+        revisions,
+        failures: BTreeMap::new(),
+        missing: BTreeMap::new(),
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = live.follow(&client, &kinds) => {}
+        () = sync.work() => {}
+    }
+    Ok(())
+}
+
+/// A write that failed.
+#[derive(Debug)]
+struct Failure {
+    diagnostics: Vec<Diagnostic>,
+    attempts: u32,
+    again_at: Instant,
+}
+
+struct Sync<'a> {
+    config: SyncConfig,
+    client: Client,
+    kinds: Arc<Kinds>,
+    reader: Reader,
+    ledger: Ledger,
+    live: &'a Live,
+    revisions: watch::Sender<RevisionState>,
+    failures: BTreeMap<ObjectKey, Failure>,
+    /// Objects that are missing from the tree, and since when.
+    missing: BTreeMap<ObjectKey, Instant>,
+}
+
+impl Sync<'_> {
+    async fn work(&mut self) {
+        let mut changes: Option<Changes> = None;
+        let mut look = true;
+        loop {
+            if changes.is_none() {
+                changes = self.reader.changes().await.ok();
+            }
+            let again_at = self.pass(look).await;
+            let changed = async {
+                match &mut changes {
+                    Some(changes) => changes.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            look = tokio::select! {
+                () = changed => true,
+                () = tokio::time::sleep_until(again_at) => true,
+                () = self.live.changed.notified() => false,
+            }
+        }
+    }
+
+    /// Reads the source, brings the API to it, reports. Answers when to look again at the latest.
+    async fn pass(&mut self, look: bool) -> Instant {
+        let revision = match self.reader.read(look).await {
+            Ok(revision) => revision,
+            Err(error) => return self.report_unreadable(&error),
+        };
+        if !self.live.is_complete() {
+            // The first listing ends with a notice; an API that cannot be reached is looked for again.
+            return Instant::now() + UNREADABLE;
+        }
+        let plan = self.decide(&revision);
+        let changed = self.revisions.borrow().revision != revision.id;
+        if changed || plan.has_writes() {
+            self.revisions.send_if_modified(|state| {
+                let begins = !state.applying || state.revision != revision.id;
+                (state.applying, state.revision) = (true, revision.id.clone());
+                begins
+            });
+        }
+        self.carry_out(&plan, &revision).await;
+        self.report(&revision, plan);
+        self.next_look()
+    }
+
+    fn decide(&mut self, revision: &Revision) -> Plan {
+        let now = Instant::now();
+        if self.revisions.borrow().revision != revision.id {
+            // A new revision may cure what failed in the last one.
+            self.failures.clear();
+        }
+        let declared = |key: &ObjectKey| revision.manifests.objects.iter().any(|loaded| loaded.key == *key);
+        self.failures.retain(|key, _| self.ledger.objects.contains_key(key) || declared(key));
+        let pausing = self.failures.iter().filter(|(_, failure)| failure.again_at > now);
+        let pausing: BTreeSet<ObjectKey> = pausing.map(|(key, _)| key.clone()).collect();
+        let in_mid_edit = self.reader.may_be_in_mid_edit();
+        let (missing, live) = (&mut self.missing, self.live);
+        live.with(|live| {
+            let acknowledged: Vec<String> = acknowledgements(live);
+            let mut facts = Facts {
+                sync: &self.config.name,
+                revision: &revision.id,
+                manifests: &revision.manifests,
+                ledger: &self.ledger.objects,
+                live,
+                acknowledged: &acknowledged,
+                pausing: &pausing,
+                unsettled: &BTreeSet::new(),
+            };
+            let vanished = plan_sync::vanished(&facts);
+            missing.retain(|key, _| vanished.contains(key));
+            for key in vanished {
+                missing.entry(key).or_insert(now);
+            }
+            let young = missing.iter().filter(|(_, since)| in_mid_edit && now.duration_since(**since) < SETTLE);
+            let unsettled: BTreeSet<ObjectKey> = young.map(|(key, _)| key.clone()).collect();
+            facts.unsettled = &unsettled;
+            plan_sync::plan(&facts, &self.kinds)
+        })
+    }
+
+    async fn carry_out(&mut self, plan: &Plan, revision: &Revision) {
+        let before = self.ledger.objects.clone();
+        for namespace in &plan.namespaces {
+            if let Err(error) = apply::ensure_namespace(&self.client, namespace).await {
+                tracing::warn!(namespace, error = %chain(&error), "git sync could not create a namespace");
+            }
+        }
+        for wave in &plan.apply {
+            let this = &*self;
+            let writes = wave.iter().map(|(index, why)| {
+                let loaded = &revision.manifests.objects[*index];
+                tracing::debug!(object = %loaded.key, ?why, "git sync applies");
+                async move { (loaded, this.apply(loaded, &revision.id).await) }
+            });
+            let results: Vec<_> = stream::iter(writes).buffer_unordered(CONCURRENCY).collect().await;
+            for (loaded, result) in results {
+                self.note_applied(loaded, result);
+            }
+        }
+        for (key, uid) in &plan.remove {
+            tracing::info!(object = %key, revision = revision.id, "git sync removes");
+            let Some(kind) = self.kinds.get(&key.kind) else { continue };
+            match apply::delete(&self.client, kind, key, uid).await {
+                Ok(()) => {
+                    self.failures.remove(key);
+                    self.ledger.objects.remove(key);
+                }
+                Err(error) => self.note_failure(key, error, |message| {
+                    Diagnostic::of_file(Severity::Error, "", format!("{key} could not be removed: {message}"))
+                }),
+            }
+        }
+        for key in &plan.forget {
+            self.ledger.objects.remove(key);
+        }
+        if self.ledger.objects != before
+            && let Err(error) = self.ledger.save()
+        {
+            tracing::error!(%error, "the sync ledger could not be written; it is rebuilt from labels if it is lost");
+        }
+    }
+
+    async fn apply(&self, loaded: &Loaded, revision: &str) -> Result<LiveObject, WriteError> {
+        let Some(kind) = self.kinds.get(&loaded.key.kind) else { return Err(WriteError::Timeout) };
+        let desired = apply::desired(loaded, &self.config.name, revision);
+        let applied = apply::apply(&self.client, kind, &loaded.key, &desired).await?;
+        Ok(LiveObject::of(&applied))
+    }
+
+    fn note_applied(&mut self, loaded: &Loaded, result: Result<LiveObject, WriteError>) {
+        match result {
+            Ok(live) => {
+                self.failures.remove(&loaded.key);
+                let owned = Owned {
+                    file: loaded.file.clone(),
+                    manifest: loaded.digest,
+                    live: live.digest,
+                    uid: live.uid.clone(),
+                };
+                self.ledger.objects.insert(loaded.key.clone(), owned);
+                self.live.put(loaded.key.clone(), live);
+            }
+            Err(error) => {
+                let complaints = apply::complaints(&error);
+                let mut complaints = complaints.into_iter();
+                self.note_failure(&loaded.key, error, |_| {
+                    let (field, message) = complaints.next().unwrap_or_default();
+                    loaded.diagnose(Severity::Error, &field, message)
+                });
+            }
+        }
+    }
+
+    fn note_failure(&mut self, key: &ObjectKey, error: WriteError, mut diagnose: impl FnMut(&str) -> Diagnostic) {
+        let attempts = self.failures.get(key).map_or(0, |failure| failure.attempts);
+        let (first, longest) = if error.is_refusal() { REFUSED } else { RETRY };
+        let pause = first.saturating_mul(1_u32 << attempts.min(10)).min(longest);
+        let diagnostics = apply::complaints(&error).iter().map(|(_, message)| diagnose(message)).collect();
+        tracing::debug!(object = %key, error = %chain(&error), "a write of git sync failed");
+        let failure = Failure { diagnostics, attempts: attempts + 1, again_at: Instant::now() + pause };
+        self.failures.insert(key.clone(), failure);
+    }
+
+    fn report(&self, revision: &Revision, plan: Plan) {
+        let mut diagnostics = revision.manifests.diagnostics.clone();
+        diagnostics.extend(self.failures.values().flat_map(|failure| failure.diagnostics.clone()));
+        let state = RevisionState {
+            revision: revision.id.clone(),
+            applying: false,
+            applied_at: None,
+            root: revision.root.clone(),
+            export: revision.export.clone().map(HeldExport),
+            objects: self.ledger.objects.len(),
+            diagnostics: bounded(diagnostics),
+            guard: plan.guard,
+            problem: None,
+        };
+        self.publish(state);
+    }
+
+    /// A source that cannot be read says nothing about what is declared: everything stays, and says so.
+    fn report_unreadable(&mut self, error: &RevisionError) -> Instant {
+        self.missing.clear();
+        let removals: Vec<ObjectKey> = self.ledger.objects.keys().cloned().collect();
+        let owned = removals.len();
+        let guard = (owned > 0).then_some(Guard { revision: None, removals, owned });
+        let state =
+            RevisionState { applying: false, guard, problem: Some(chain(error)), ..self.revisions.borrow().clone() };
+        self.publish(state);
+        Instant::now() + UNREADABLE
+    }
+
+    /// Publishes what differs from what was published, the time of applying left out of the comparison.
+    fn publish(&self, mut state: RevisionState) {
+        self.revisions.send_if_modified(|published| {
+            let same = published.revision == state.revision && published.applied_at.is_some();
+            let unchanged = same && published.root == state.root && !published.applying;
+            state.applied_at = match (&state.problem, unchanged) {
+                (None, false) => Some(clock::now()),
+                _ => published.applied_at,
+            };
+            let differs = *published != state;
+            if differs {
+                published.clone_from(&state);
+            }
+            differs
+        });
+    }
+
+    fn next_look(&self) -> Instant {
+        let now = Instant::now();
+        let retries = self.failures.values().map(|failure| failure.again_at);
+        let settling = self.missing.values().map(|since| *since + SETTLE).filter(|at| *at > now);
+        retries.chain(settling).fold(now + self.config.resync, Instant::min)
+    }
+}
+
+/// What people wrote into the acknowledgement annotation of sites.
+fn acknowledgements(live: &BTreeMap<ObjectKey, LiveObject>) -> Vec<String> {
+    let sites = live.iter().filter(|(key, _)| key.kind == "Site");
+    let annotation = |object: &LiveObject| {
+        let annotations = object.content.get("metadata")?.get("annotations")?;
+        Some(annotations.get(crate::api::ACKNOWLEDGE_PRUNE_ANNOTATION)?.as_str()?.trim().to_owned())
+    };
+    sites.filter_map(|(_, object)| annotation(object)).collect()
+}
+
+/// Errors first, then by place; at most [`MAX_DIAGNOSTICS`].
+fn bounded(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by(|a, b| {
+        let place = |d: &Diagnostic| (std::cmp::Reverse(d.severity), d.file.clone(), d.line, d.column);
+        place(a).cmp(&place(b))
+    });
+    let more = diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
+    diagnostics.truncate(MAX_DIAGNOSTICS);
+    if more > 0 {
+        diagnostics.push(Diagnostic::of_file(Severity::Note, "", format!("{more} more are not shown")));
+    }
+    diagnostics
+}
+
+/// An error with its causes, as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
