@@ -96,7 +96,7 @@ mod tests {
 
     fn etc() -> tempfile::TempDir {
         let etc = tempfile::tempdir().unwrap();
-        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nbroken line\nann:x:1000:1000:Ann:/home/ann:/bin/sh\n\
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nbroken line\nann:x:1000:1000:Ann:/var/lib/ann:/bin/sh\n\
                       second-root:x:0:0::/:/bin/sh\n";
         fs::write(etc.path().join("passwd"), passwd).unwrap();
         fs::write(etc.path().join("group"), "ann:x:1000:\naudio:x:29:bob,ann\nvideo:x:44:joann\n").unwrap();
@@ -130,6 +130,6 @@ mod tests {
     #[test]
     fn groups_and_home_come_from_the_machine() {
         let account = choose(Some("ann"), false, 0, etc().path()).unwrap();
-        assert_eq!((account.groups, account.home.as_str()), (vec![1000, 29], "/home/ann"));
+        assert_eq!((account.groups, account.home.as_str()), (vec![1000, 29], "/var/lib/ann"));
     }
 }
