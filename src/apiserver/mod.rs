@@ -1,4 +1,10 @@
 //! The embedded Kubernetes API: serves CRD-described kinds as the real API server does, or refuses.
+//!
+//! In reading order: `store` keeps objects and the watch log; `kinds` says what is served; `schema`, `metadata`, `fields`
+//! and `patch` are the rules of objects; `server` takes a request apart and hands it to the verbs (`read`, `watch`,
+//! `write` with `admit`, `delete`); `serve` puts it on a socket, [`ApiServer::client`] into a `kube::Client`.
+
+mod store;
 
 pub mod failure;
 pub mod fields;
@@ -7,3 +13,120 @@ pub mod patch;
 pub mod schema;
 pub mod selector;
 mod shown;
+
+mod kinds;
+
+mod access;
+mod body;
+mod negotiate;
+mod options;
+mod path;
+mod protobuf;
+
+mod answer;
+mod discovery;
+mod openapi;
+mod pages;
+mod table;
+
+mod admit;
+mod definitions;
+mod delete;
+mod identity;
+mod namespaces;
+mod read;
+mod review;
+mod server;
+mod strategic;
+mod watch;
+mod write;
+
+pub mod fleet;
+mod serve;
+
+use std::{future::Future, path::PathBuf, sync::Arc};
+
+use serde_json::Value;
+
+pub use access::{ADMINS, COMPONENTS, Identity, VIEWERS};
+pub use store::OpenError;
+
+use access::{Access, User};
+use kinds::Kinds;
+use server::Server;
+use store::Store;
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Options {
+    /// The database file; made if it does not exist, but not its directory.
+    pub database: PathBuf,
+    /// CustomResourceDefinition documents of the kinds to serve.
+    pub crds: Vec<Value>,
+    /// Resources served from elsewhere.
+    pub fleet: Option<fleet::Fleet>,
+}
+
+/// The API server. A clone is another handle on the same one; it ends with its last handle and client.
+#[derive(Clone)]
+pub struct ApiServer {
+    server: Arc<Server>,
+}
+
+impl ApiServer {
+    /// Opens the database and makes ready to answer. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// If the file is in use, foreign, of another layout or damaged, or if a CRD document cannot be served; the message
+    /// says what to do.
+    pub fn open(options: Options) -> Result<ApiServer, OpenError> {
+        let more = options.fleet.as_ref().map(fleet::kinds).transpose();
+        let more = more.map_err(|(name, reason)| OpenError::Definition { name, reason })?.unwrap_or_default();
+        let kinds =
+            Kinds::new(&options.crds, more).map_err(|e| OpenError::Definition { name: e.name, reason: e.reason })?;
+        let store = Store::open(&options.database, &|resource, object| {
+            if let Some(kind) = kinds.stored_as(resource) {
+                kinds::view(kind, object);
+            }
+        })?;
+        let failed =
+            |e: store::Refusal| OpenError::Definition { name: "the initial objects".into(), reason: e.to_string() };
+        namespaces::prepare(&store).map_err(failed)?;
+        definitions::publish(&store, &options.crds).map_err(failed)?;
+        let access = Access::new(kinds.iter().map(|k| k.group.clone()));
+        let server = Arc::new(Server { store: Arc::new(store), kinds, access, fleet: options.fleet });
+        tokio::spawn(namespaces::keep_emptying(Arc::downgrade(&server)));
+        Ok(ApiServer { server })
+    }
+
+    /// A client in this process; its default namespace is `default`.
+    #[must_use]
+    pub fn client(&self, identity: Identity) -> kube::Client {
+        let (server, user) = (self.server.clone(), User::from(&identity));
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (server, user) = (server.clone(), user.clone());
+            async move { Ok::<_, std::convert::Infallible>(server.handle(Some(user), request).await) }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// Serves https on `listener` until `shutdown` is done. `tls` must verify client certificates and may allow none:
+    /// who shows none reaches health and version only.
+    ///
+    /// # Errors
+    /// If the socket cannot be used.
+    pub async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> std::io::Result<()> {
+        serve::serve(self.server, listener, tls, shutdown).await
+    }
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! Paths outside the resources: discovery, schemas, health and version.
+
+use http::{header, request::Parts};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, Answer},
+    discovery,
+    failure::Failure,
+    negotiate::{self, Form},
+    openapi,
+    options::Query,
+    server::Server,
+};
+
+/// The Kubernetes version whose behaviour is served, as clients compare it with their own.
+const MINOR: u32 = 36;
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// The checks behind the health paths. What could fail has failed at start, or fails the write that meets it.
+const CHECKS: &[&str] = &["ping", "store"];
+
+/// GET of a path outside the resources.
+pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) -> Result<Answer, Failure> {
+    let segments: Vec<&str> = page.trim_matches('/').split('/').collect();
+    let kinds = &server.kinds;
+    let get = matches!(parts.method.as_str(), "GET" | "HEAD");
+    if !get {
+        let known = matches!(segments[..], ["version" | "api" | "apis" | "healthz" | "livez" | "readyz"]);
+        return match known {
+            true => Err(Failure::plain(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+            )),
+            false => Ok(Answer::no_such_page()),
+        };
+    }
+    match segments[..] {
+        ["healthz" | "livez" | "readyz", ref check @ ..] => Ok(health(segments[0], check, query)),
+        ["version"] => Answer::json(200, &version()),
+        ["api"] | ["apis"] => discovered(server, parts, segments[0] == "api"),
+        ["api", "v1"] => found(discovery::resources(kinds, "", "v1")),
+        ["apis", group] => found(discovery::group(kinds, group)),
+        ["apis", group, version] => found(discovery::resources(kinds, group, version)),
+        ["openapi", "v3"] => Answer::json(200, &openapi::index(kinds)),
+        ["openapi", "v3", ref rest @ ..] => found(openapi::document(kinds, &rest.join("/"))),
+        [""] => Answer::json(200, &json!({"paths": paths(server)})),
+        _ => Ok(Answer::no_such_page()),
+    }
+}
+
+fn found(document: Option<Value>) -> Result<Answer, Failure> {
+    document.map_or_else(|| Ok(Answer::no_such_page()), |d| Answer::json(200, &d))
+}
+
+fn discovered(server: &Server, parts: &Parts, core: bool) -> Result<Answer, Failure> {
+    let accept = answer::text(&parts.headers, header::ACCEPT);
+    match negotiate::form(accept, &[Form::Discovery])? {
+        Form::Discovery => match Answer::json(200, &discovery::aggregated(&server.kinds, core))? {
+            Answer::Json { code, body, warnings, .. } => {
+                Ok(Answer::Json { code, body, warnings, content_type: AGGREGATED })
+            }
+            other => Ok(other),
+        },
+        _ if core => {
+            let here = answer::text(&parts.headers, header::HOST);
+            Answer::json(
+                200,
+                &json!({"kind": "APIVersions", "versions": ["v1"],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": here}]}),
+            )
+        }
+        _ => Answer::json(200, &discovery::groups(&server.kinds)),
+    }
+}
+
+fn version() -> Value {
+    json!({"major": "1", "minor": MINOR.to_string(), "gitVersion": format!("v1.{MINOR}.0+waybill-{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none",
+        "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, arch())})
+}
+
+/// The processor's name as Kubernetes has it.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn health(name: &str, check: &[&str], query: &Query) -> Answer {
+    match check {
+        [] if query.has("verbose") => {
+            let mut body = String::new();
+            for check in CHECKS {
+                let state = if query.all("exclude").any(|e| e == *check) { "excluded: ok" } else { "ok" };
+                body.push_str(&format!("[+]{check} {state}\n"));
+            }
+            Answer::Text { code: 200, body: format!("{body}{name} check passed\n") }
+        }
+        [] => Answer::Text { code: 200, body: "ok".into() },
+        [one] if CHECKS.contains(one) => Answer::Text { code: 200, body: "ok".into() },
+        _ => Answer::no_such_page(),
+    }
+}
+
+fn paths(server: &Server) -> Vec<String> {
+    let mut paths: Vec<String> =
+        ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned).to_vec();
+    for (group, version) in server.kinds.group_versions() {
+        match group {
+            "" => paths.push(format!("/api/{version}")),
+            group => paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]),
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}

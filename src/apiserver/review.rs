@@ -1,0 +1,67 @@
+//! Answers to questions about the caller: may I, what may I, who am I. Nothing is stored.
+
+use serde_json::{Value, json};
+
+use super::{
+    access::{Access, Action, User},
+    answer::Answer,
+    body,
+    failure::{Cause, Failure},
+    server::Call,
+};
+
+/// POST of a review: the question comes back with its answer as status.
+pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
+    let mut review = body::decode(call.kind, call.content_type(), bytes)?.object;
+    super::identity::check_version(call, &review)?;
+    let access = &call.server.access;
+    review["status"] = match call.kind.kind.as_str() {
+        "SelfSubjectAccessReview" => access_status(access, call.user, &review["spec"])?,
+        "SelfSubjectRulesReview" => {
+            if review["spec"]["namespace"].as_str().is_none_or(str::is_empty) {
+                return Err(Failure::bad_request("no namespace on request"));
+            }
+            let rules = access.rules_status(call.user);
+            review["spec"] = json!({});
+            rules
+        }
+        _ => json!({"userInfo": {"username": call.user.name, "groups": call.user.groups}}),
+    };
+    if review["metadata"].is_null() {
+        review["metadata"] = json!({"creationTimestamp": null});
+    }
+    Answer::json(201, &review)
+}
+
+fn access_status(access: &Access, user: &User, spec: &Value) -> Result<Value, Failure> {
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let text = |v: &'_ Value, name: &str| v[name].as_str().unwrap_or_default().to_owned();
+    let allowed = match (resource.is_object(), path.is_object()) {
+        (true, false) => {
+            let [verb, group, name, sub, namespace, plural] =
+                ["verb", "group", "name", "subresource", "namespace", "resource"].map(|n| text(resource, n));
+            let action = Action {
+                verb: &verb,
+                group: &group,
+                resource: &plural,
+                subresource: &sub,
+                namespace: &namespace,
+                name: &name,
+            };
+            access.allows(user, action)
+        }
+        (false, true) => access.allows_path(user, &text(path, "verb"), &text(path, "path")),
+        _ => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let cause = Cause::invalid("spec.resourceAttributes", resource, why);
+            return Err(Failure::invalid("authorization.k8s.io", "SelfSubjectAccessReview", "", vec![cause]));
+        }
+    };
+    let reason =
+        if allowed { format!("Waybill: user {:?} has this right by its group", user.name) } else { String::new() };
+    let mut status = json!({"allowed": allowed});
+    if allowed {
+        status["reason"] = json!(reason);
+    }
+    Ok(status)
+}

@@ -1,0 +1,244 @@
+//! The heart: one request in, one answer out. Authenticates, routes, authorizes, and hands on to the verbs.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Response, header, request::Parts};
+
+use super::{
+    access::{Access, Action, User, is_public},
+    answer::{self, Answer, Style},
+    body, delete,
+    failure::Failure,
+    fleet::Fleet,
+    kinds::{Kind, Kinds, Nature},
+    negotiate::{self, Form},
+    options::Query,
+    pages,
+    path::{self, Request, Route},
+    read, review,
+    selector::FieldSelector,
+    store::Store,
+    watch, write,
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that requests share.
+pub(super) struct Server {
+    pub(super) store: Arc<Store>,
+    pub(super) kinds: Kinds,
+    pub(super) access: Access,
+    pub(super) fleet: Option<Fleet>,
+}
+
+/// One resource request on its way.
+pub(super) struct Call<'a> {
+    pub(super) server: &'a Arc<Server>,
+    pub(super) kind: &'a Arc<Kind>,
+    pub(super) user: &'a User,
+    pub(super) request: Request,
+    pub(super) query: &'a Query,
+    pub(super) parts: &'a Parts,
+    pub(super) form: Form,
+}
+
+impl Call<'_> {
+    pub(super) fn content_type(&self) -> &str {
+        answer::text(&self.parts.headers, header::CONTENT_TYPE)
+    }
+
+    /// `group/version`, as the path has it.
+    pub(super) fn group_version(&self) -> &str {
+        let path = self.parts.uri.path().trim_matches('/');
+        let start = "apis/".len();
+        let end = path.match_indices('/').nth(2).map_or(path.len(), |(at, _)| at);
+        path.get(start..end).unwrap_or_default()
+    }
+
+    pub(super) fn user_agent(&self) -> &str {
+        answer::text(&self.parts.headers, header::USER_AGENT)
+    }
+
+    /// 404 of the object that the path names.
+    pub(super) fn not_found(&self) -> Failure {
+        Failure::not_found(&self.kind.group, &self.kind.plural, &self.request.name)
+    }
+}
+
+impl Server {
+    /// Answers one request of `user`; `None` is a caller without a certificate.
+    pub(super) async fn handle<B>(self: &Arc<Server>, user: Option<User>, request: http::Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let query = Query::new(parts.uri.query().unwrap_or_default());
+        let style = Style::of(&parts, &query);
+        match self.answer(user, &parts, &query, body).await {
+            Ok(answer) => answer.into_response(style),
+            Err(failure) => answer::refusal(&failure, style),
+        }
+    }
+
+    async fn answer<B>(
+        self: &Arc<Server>,
+        user: Option<User>,
+        parts: &Parts,
+        query: &Query,
+        body: B,
+    ) -> Result<Answer, Failure>
+    where
+        B: hyper::body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let Some(decoded) = path::decoded(parts.uri.path()) else { return Ok(Answer::no_such_page()) };
+        let watching = query.flag("watch");
+        let selected = FieldSelector::parse(query.get("fieldSelector"), &["metadata.name"]).ok();
+        let name = selected.as_ref().and_then(FieldSelector::name);
+        let route = path::route(&parts.method, &decoded, watching, name);
+        let user = match (user, &route) {
+            (Some(user), _) => impersonated(user, parts)?,
+            (None, Route::Other(page)) if is_public(page) => User { name: "system:anonymous".into(), groups: vec![] },
+            (None, _) => return Err(Failure::unauthorized()),
+        };
+        match route {
+            Route::Other(page) => {
+                let verb = parts.method.as_str().to_lowercase();
+                if !is_public(&page) && !self.access.allows_path(&user, &verb, &page) {
+                    let why = format!("User {:?} cannot {verb} path {page:?}", user.name);
+                    return Err(Failure::plain(403, "Forbidden", format!("forbidden: {why}")));
+                }
+                pages::answer(self, parts, query, &page)
+            }
+            Route::Resource(request) => self.resource(&user, request, parts, query, body).await,
+        }
+    }
+
+    async fn resource<B>(
+        self: &Arc<Server>,
+        user: &User,
+        request: Request,
+        parts: &Parts,
+        query: &Query,
+        body: B,
+    ) -> Result<Answer, Failure>
+    where
+        B: hyper::body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        if !self.access.allows(user, action(&request)) {
+            return Err(forbidden(user, &request));
+        }
+        let Some(kind) = self.kinds.find(&request.group, &request.version, &request.resource) else {
+            return Ok(Answer::no_such_page());
+        };
+        if !place_exists(kind, &request) {
+            return Ok(Answer::no_such_page());
+        }
+        if let Some(refused) = verb_fault(kind, &request) {
+            return Err(refused);
+        }
+        let accept = answer::text(&parts.headers, header::ACCEPT);
+        let form = negotiate::form(accept, forms(&request))?;
+        let call = Call { server: self, kind, user, request, query, parts, form };
+        if let Nature::Fleet(index) = kind.nature {
+            return super::fleet::answer(&call, index, body::collect(body).await?).await;
+        }
+        match call.request.verb {
+            "get" => read::get(&call).await,
+            "list" => read::list(&call).await,
+            "watch" => watch::open(&call),
+            "create" if kind.nature == Nature::Review => review::answer(&call, &body::collect(body).await?),
+            "create" => write::create(&call, &body::collect(body).await?).await,
+            "update" => write::replace(&call, &body::collect(body).await?).await,
+            "patch" => write::patch(&call, &body::collect(body).await?).await,
+            "delete" => delete::one(&call, &body::collect(body).await?).await,
+            _ => delete::collection(&call, &body::collect(body).await?).await,
+        }
+    }
+}
+
+/// The forms in which a verb's answer can be had.
+fn forms(request: &Request) -> &'static [Form] {
+    match request.verb {
+        "list" | "watch" | "deletecollection" => &[Form::Table, Form::Metadata, Form::MetadataList],
+        _ => &[Form::Table, Form::Metadata],
+    }
+}
+
+/// Whether the path exists for the kind: its scope, and the subresources it has.
+fn place_exists(kind: &Kind, request: &Request) -> bool {
+    let everywhere = matches!(request.verb, "list" | "watch") && request.subresource.is_empty();
+    let placed = if kind.namespaced { !request.namespace.is_empty() || everywhere } else { of_cluster(kind, request) };
+    let subresource = match request.subresource.as_str() {
+        "" => true,
+        "status" => kind.status_subresource,
+        "finalize" => kind.nature == Nature::Namespace,
+        _ => false,
+    };
+    placed && subresource && !request.trailing
+}
+
+/// `namespaces/x` reads as a namespace of itself; other cluster-scoped kinds lie in none.
+fn of_cluster(kind: &Kind, request: &Request) -> bool {
+    kind.nature == Nature::Namespace || request.namespace.is_empty()
+}
+
+fn verb_fault(kind: &Kind, request: &Request) -> Option<Failure> {
+    let unsupported = || Failure::method_not_allowed(&kind.group, &kind.plural, request.verb);
+    let on_subresource = matches!(request.verb, "get" | "update" | "patch");
+    if !kind.verbs.contains(&request.verb) || (!request.subresource.is_empty() && !on_subresource) {
+        return Some(if kind.is_custom() { unsupported() } else { not_this_method() });
+    }
+    let unnamed = request.name.is_empty() && matches!(request.verb, "update" | "patch");
+    unnamed.then(|| Failure::bad_request("name must be provided"))
+}
+
+/// 405 as the paths of built-in kinds give it.
+fn not_this_method() -> Failure {
+    Failure::plain(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        .with_causes(vec![])
+}
+
+fn action(request: &Request) -> Action<'_> {
+    Action {
+        verb: request.verb,
+        group: &request.group,
+        resource: &request.resource,
+        subresource: &request.subresource,
+        namespace: &request.namespace,
+        name: &request.name,
+    }
+}
+
+fn forbidden(user: &User, r: &Request) -> Failure {
+    let resource =
+        if r.subresource.is_empty() { r.resource.clone() } else { format!("{}/{}", r.resource, r.subresource) };
+    let place = match r.namespace.as_str() {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace {namespace:?}"),
+    };
+    let why =
+        format!("User {:?} cannot {} resource {resource:?} in API group {:?} {place}", user.name, r.verb, r.group);
+    Failure::forbidden(&r.group, &r.resource, &r.name, &why)
+}
+
+/// The user in whose name an administrator speaks (`kubectl --as`).
+fn impersonated(user: User, parts: &Parts) -> Result<User, Failure> {
+    let name = parts.headers.get("impersonate-user").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if name.is_empty() {
+        return Ok(user);
+    }
+    if !user.may_impersonate() {
+        let why = format!(
+            "User {:?} cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
+            user.name
+        );
+        return Err(Failure::forbidden("", "users", name, &why));
+    }
+    let groups = parts.headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned);
+    Ok(User::new(name.to_owned(), groups.collect()))
+}
