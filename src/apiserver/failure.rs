@@ -228,12 +228,10 @@ impl Failure {
     }
 
     /// 415 with what could have been sent.
-    pub fn unsupported_media_type(sent: &str, accepted: &[&str]) -> Self {
+    pub fn unsupported_media_type(_sent: &str, accepted: &[&str]) -> Self {
         let list = accepted.join(", ");
-        let message = match sent {
-            "" => format!("the body of the request was in an unknown format - accepted media types include: {list}"),
-            _ => format!("the body of the request was in an unknown format - accepted media types include: {list}"),
-        };
+        let message =
+            format!("the body of the request was in an unknown format - accepted media types include: {list}");
         Self::plain(415, "UnsupportedMediaType", message)
     }
 
@@ -284,5 +282,46 @@ impl Details {
             out.insert("retryAfterSeconds".into(), json!(self.retry_after_seconds));
         }
         Value::Object(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_hold_the_plural_except_for_invalid() {
+        let status = Failure::not_found("g.dev", "programs", "a").to_status();
+        assert_eq!(
+            status,
+            json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 404, "reason": "NotFound",
+                "message": "programs.g.dev \"a\" not found", "details": {"name": "a", "group": "g.dev", "kind": "programs"},
+            })
+        );
+        let cause = Cause::required("spec.command", "");
+        let status = Failure::invalid("g.dev", "Program", "a", vec![cause.clone()]).to_status();
+        assert_eq!(status["message"], "Program.g.dev \"a\" is invalid: spec.command: Required value");
+        assert_eq!(status["details"]["kind"], "Program");
+        assert_eq!(
+            status["details"]["causes"],
+            json!([{"reason": "FieldValueRequired", "message": "Required value", "field": "spec.command"}])
+        );
+        let several = Failure::invalid("", "Secret", "a", vec![cause.clone(), Cause::forbidden("x", "no")]);
+        assert_eq!(several.message, "Secret \"a\" is invalid: [spec.command: Required value, x: Forbidden: no]");
+    }
+
+    #[test]
+    fn a_plain_500_has_neither_reason_nor_details() {
+        let status = Failure::internal("broken").to_status();
+        assert_eq!(status["reason"], Value::Null);
+        assert_eq!(status["details"], Value::Null);
+    }
+
+    #[test]
+    fn an_expired_list_says_where_to_go_on() {
+        let mut failure = Failure::expired("gone");
+        failure.continue_token = Some("t".into());
+        assert_eq!(failure.to_status()["metadata"], json!({"continue": "t"}));
     }
 }

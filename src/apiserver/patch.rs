@@ -1,6 +1,7 @@
 //! Merge patch (RFC 7386) and JSON patch (RFC 6902) with the API server's answers to broken ones.
 
 use super::failure::Failure;
+use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
 
 /// More operations than this in one JSON patch are refused: each costs time, and no client needs as many.
@@ -8,18 +9,159 @@ pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
 
 /// `object` after a merge patch given as the request's body.
 pub fn merge_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
-    let patch: Value =
-        serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let patch = parse(body)?;
+    if !patch.is_object() {
+        return Err(mistyped(&patch, "map[string]interface {}"));
+    }
     let mut object = object.clone();
     json_patch::merge(&mut object, &patch);
     Ok(object)
 }
 
-/// `object` after a JSON patch given as the request's body.
+/// `object` after a JSON patch given as the request's body. Which operation fails is not told, as by the real server.
 pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
-    let patch: json_patch::Patch =
-        serde_json::from_slice(body).map_err(|error| Failure::bad_request(error.to_string()))?;
+    let Value::Array(operations) = parse(body)? else {
+        return Err(mistyped(&parse(body)?, "[]handlers.jsonPatchOp"));
+    };
+    let count = operations.len();
+    if count > MAX_JSON_PATCH_OPERATIONS {
+        let limit = MAX_JSON_PATCH_OPERATIONS;
+        return Err(Failure::too_large(format!(
+            "The allowed maximum operations in a JSON patch is {limit}, got {count}"
+        )));
+    }
+    if let Some(other) = operations.iter().find(|operation| !operation.is_object()) {
+        return Err(mistyped(other, "handlers.jsonPatchOp"));
+    }
     let mut object = object.clone();
-    json_patch::patch(&mut object, &patch).map_err(|_| Failure::unprocessable())?;
+    for operation in operations {
+        let operation = serde_json::from_value(operation).map_err(|_| Failure::unprocessable())?;
+        step(&mut object, operation)?;
+    }
     Ok(object)
+}
+
+/// Two liberties of the real server: a missing member passes a test for null, and `replace` of a missing member adds it.
+fn step(object: &mut Value, operation: PatchOperation) -> Result<(), Failure> {
+    let operation = match operation {
+        PatchOperation::Test(test) if test.value.is_null() && object.pointer(test.path.as_str()).is_none() => {
+            return match missing_member(object, test.path.as_str()) {
+                true => Ok(()),
+                false => Err(Failure::unprocessable()),
+            };
+        }
+        PatchOperation::Replace(replace) if missing_member(object, replace.path.as_str()) => {
+            PatchOperation::Add(AddOperation { path: replace.path, value: replace.value })
+        }
+        other => other,
+    };
+    json_patch::patch(object, &Patch(vec![operation])).map_err(|_| Failure::unprocessable())
+}
+
+/// Whether a path leads to a member that its parent object lacks.
+fn missing_member(object: &Value, path: &str) -> bool {
+    let Some((parent, _)) = path.rsplit_once('/') else { return false };
+    object.pointer(path).is_none() && object.pointer(parent).is_some_and(Value::is_object)
+}
+
+fn parse(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        let why = match first {
+            _ if error.is_eof() => "unexpected end of JSON input".to_owned(),
+            // a body that is no JSON from the start, such as YAML
+            Some(byte) if error.line() == 1 && error.column() <= 1 && !b"{[\"".contains(byte) => {
+                format!("invalid character '{}' looking for beginning of value", char::from(*byte))
+            }
+            _ => error.to_string(),
+        };
+        Failure::bad_request(format!("error decoding patch: {why}"))
+    })
+}
+
+fn mistyped(value: &Value, wanted: &str) -> Failure {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    Failure::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn patched(object: Value, operations: Value) -> Result<Value, u16> {
+        json_patch(&object, operations.to_string().as_bytes()).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn replace_of_a_missing_member_adds_it() {
+        let out = patched(json!({"spec": {}}), json!([{"op": "replace", "path": "/spec/flag", "value": true}]));
+        assert_eq!(out, Ok(json!({"spec": {"flag": true}})));
+        assert_eq!(patched(json!({}), json!([{"op": "replace", "path": "/spec/flag", "value": true}])), Err(422));
+    }
+
+    #[test]
+    fn a_test_of_a_missing_member_with_null_passes() {
+        let operations = json!([{"op": "test", "path": "/a", "value": null}, {"op": "add", "path": "/b", "value": 1}]);
+        assert_eq!(patched(json!({}), operations), Ok(json!({"b": 1})));
+        assert_eq!(patched(json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": null}])), Err(422));
+    }
+
+    #[test]
+    fn any_failing_operation_is_the_same_422() {
+        for operation in [
+            json!({"op": "test", "path": "/a", "value": 2}),
+            json!({"op": "remove", "path": "/none"}),
+            json!({"op": "add", "path": "/none/x", "value": 1}),
+            json!({"op": "replace", "path": "/l/9", "value": 1}),
+            json!({"op": "frobnicate", "path": "/a"}),
+            json!({"op": "add", "value": 1}),
+        ] {
+            let body = json!([operation]).to_string();
+            let failure = json_patch(&json!({"a": 1, "l": [1]}), body.as_bytes()).unwrap_err();
+            assert_eq!((failure.code, failure.reason), (422, "Invalid"), "{operation}");
+            assert_eq!(failure.message, "the server rejected our request due to an error in our request");
+            assert_eq!(failure.to_status()["details"], json!({}));
+        }
+    }
+
+    #[test]
+    fn more_than_ten_thousand_operations_are_413() {
+        let one = json!({"op": "test", "path": "/a", "value": null});
+        assert_eq!(patched(json!({}), json!(vec![one.clone(); 10_000])), Ok(json!({})));
+        assert_eq!(patched(json!({}), json!(vec![one; 10_001])), Err(413));
+    }
+
+    #[test]
+    fn a_patch_that_is_none_is_a_400() {
+        let message = |body: &str| merge_patch(&json!({}), body.as_bytes()).unwrap_err().message;
+        assert_eq!(
+            message("[1]"),
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        );
+        assert_eq!(message("{\"spec\":"), "error decoding patch: unexpected end of JSON input");
+        assert_eq!(
+            message("spec:\n  a: 6\n"),
+            "error decoding patch: invalid character 's' looking for beginning of value"
+        );
+        let object = json_patch(&json!({}), b"{}").unwrap_err().message;
+        assert_eq!(
+            object,
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        );
+    }
+
+    #[test]
+    fn a_merge_patch_replaces_lists_and_removes_by_null() {
+        let out =
+            merge_patch(&json!({"a": {"b": 1, "c": 2}, "l": [1, 2]}), br#"{"a": {"b": null}, "l": [3]}"#).unwrap();
+        assert_eq!(out, json!({"a": {"c": 2}, "l": [3]}));
+    }
 }

@@ -74,8 +74,9 @@ fn check(node: &Node, applied: &Value, writer: Writer<'_>) -> Result<(), Failure
         many => format!("errors:\n  {}", many.join("\n  ")),
     };
     let metadata = &applied["metadata"];
+    let group = if version.contains('/') { "" } else { "/" };
     let object = format!(
-        "{}/{}; {version}, Kind={}",
+        "{}/{}; {group}{version}, Kind={}",
         text(&metadata["namespace"]),
         text(&metadata["name"]),
         text(&applied["kind"])

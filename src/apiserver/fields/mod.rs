@@ -56,7 +56,7 @@ pub fn manager_of<'a>(field_manager: &'a str, user_agent: &'a str) -> &'a str {
 /// is neither pruned nor defaulted nor validated; of the parts that the writer's resource never changes it has the live
 /// ones. Refusals: conflicts (409), an object that does not fit its schema (500), foreign version or managedFields (400).
 ///
-/// `applied` has its namespace already: messages name it.
+/// `applied` is as the client sent it: messages name its own namespace.
 pub fn apply(
     schema: &Schema,
     live: Option<&Value>,

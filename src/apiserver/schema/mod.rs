@@ -81,11 +81,18 @@ impl Schema {
     /// The faults of `object`, tolerating those that `old` had already where nothing changed. Metadata is only looked at
     /// as far as the CRD's schema and rules speak of it.
     pub fn validate(&self, object: &Value, old: Option<&Value>, scope: Scope) -> Vec<Cause> {
+        self.validate_after(Vec::new(), object, old, scope)
+    }
+
+    /// [`Self::validate`] after faults that were found elsewhere, in metadata: they too can keep rules from running. The
+    /// answer has them all.
+    pub fn validate_after(&self, earlier: Vec<Cause>, object: &Value, old: Option<&Value>, scope: Scope) -> Vec<Cause> {
         let place = Place { node: &self.root, value: object, old };
-        let mut faults = match scope {
+        let mut faults = earlier;
+        faults.extend(match scope {
             Scope::Main => check::check(place, ""),
             Scope::Status => self.check_status(object, old),
-        };
+        });
         faults.extend(self.duplicates(object, old));
         let stopped = faults.iter().any(|fault| STOP_RULES.contains(&fault.reason));
         match (self.has_rules, stopped) {
