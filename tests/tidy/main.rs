@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a repository that cannot be read is a failed test")]
 
+mod agent;
 #[cfg(feature = "server")]
 mod examples;
 mod files;
