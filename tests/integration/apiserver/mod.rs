@@ -1,0 +1,8 @@
+//! The embedded API as its clients see it: kube in process, the real kubectl over https, and after kill -9.
+
+mod access;
+mod durability;
+mod kubectl;
+mod objects;
+mod support;
+mod watches;
