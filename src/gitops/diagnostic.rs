@@ -16,7 +16,7 @@ pub enum Severity {
     Note,
     /// Probably not meant, but the revision can be applied as it stands.
     Warning,
-    /// The object or file is not applied until this is mended.
+    /// Has to be mended: the object or file is not applied, or will be Stalled.
     Error,
 }
 

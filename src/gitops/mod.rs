@@ -3,12 +3,14 @@
 //! In reading order: [`diagnostic`] (how a problem is shown), [`document`] (YAML with places), [`tree`] (a directory
 //! without following links), [`load`] (all manifests of a tree), [`git`] and [`export`] (a branch's commit as a private
 //! directory), [`watch`] and [`revision`] (what is declared now), [`live`] (what the API holds), [`plan_sync`] (what to
-//! do about the difference), [`apply`] (doing it), [`sync`] (all of it, for as long as the site runs). Nothing here
+//! do about the difference), [`apply`] (doing it), [`sync`] (all of it, for as long as the site runs). [`validate`]
+//! and [`contradictions`] say offline what the API server and the controllers would say. Nothing here
 //! decides what a package or an advertisement means; that is the controllers' business.
 
 pub mod apply;
 mod blobs;
 mod classify;
+pub mod contradictions;
 pub mod diagnostic;
 pub mod document;
 pub mod export;
@@ -22,10 +24,14 @@ pub mod plan_sync;
 pub mod revision;
 mod scan;
 mod sources;
+pub mod state;
 pub mod sync;
 pub mod tree;
+pub mod validate;
 pub mod watch;
 
+#[cfg(test)]
+mod contradictions_tests;
 #[cfg(test)]
 mod export_tests;
 #[cfg(test)]

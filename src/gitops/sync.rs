@@ -10,21 +10,22 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use kube::Client;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub use super::state::{HeldExport, RevisionState};
 use super::{
     apply::{self, WriteError},
+    contradictions::contradictions,
     diagnostic::{Diagnostic, Severity},
-    export::Export,
     kinds::{Kinds, ObjectKey},
     ledger::{Ledger, LedgerError, Owned},
     live::{Live, LiveObject},
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan},
     revision::{Reader, Revision, RevisionError, Source},
+    state::{bounded, chain},
     watch::Changes,
 };
 use crate::clock;
@@ -42,8 +43,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const REFUSED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 /// How long to wait before looking again at a source that cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(2);
-/// Most diagnostics published; the rest is counted in the last one.
-pub const MAX_DIAGNOSTICS: usize = 1_000;
 
 /// What a sync needs to know.
 #[derive(Debug, Clone)]
@@ -56,39 +55,6 @@ pub struct SyncConfig {
     pub name: String,
     /// How often everything is compared although nothing happened.
     pub resync: Duration,
-}
-
-/// Where a sync stands. Package records may be compiled only while `applying` is false, from sources beneath `root`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RevisionState {
-    /// The revision that is applied, or being applied; empty before the first.
-    pub revision: String,
-    /// Whether objects of the revision are still being applied, or no revision was read yet.
-    pub applying: bool,
-    /// When the revision was applied.
-    pub applied_at: Option<Timestamp>,
-    /// Where the package sources of the applied revision lie.
-    pub root: PathBuf,
-    /// Keeps `root` in place in branch mode: hold a clone while reading from it.
-    pub export: Option<HeldExport>,
-    /// How many objects the sync owns.
-    pub objects: usize,
-    /// What is wrong or ignored.
-    pub diagnostics: Vec<Diagnostic>,
-    /// Removals that are held back.
-    pub guard: Option<Guard>,
-    /// Why the source cannot be read at present. The applied revision stays in force.
-    pub problem: Option<String>,
-}
-
-/// A commit's directory that stays while this is held.
-#[derive(Debug, Clone)]
-pub struct HeldExport(pub Arc<Export>);
-
-impl PartialEq for HeldExport {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 /// Why a sync could not begin.
@@ -322,6 +288,7 @@ impl Sync<'_> {
 
     fn report(&self, revision: &Revision, plan: Plan) {
         let mut diagnostics = revision.manifests.diagnostics.clone();
+        diagnostics.extend(self.live.with(|live| contradictions(&revision.manifests, &|key| live.contains_key(key))));
         diagnostics.extend(self.failures.values().flat_map(|failure| failure.diagnostics.clone()));
         let state = RevisionState {
             revision: revision.id.clone(),
@@ -382,24 +349,4 @@ fn acknowledgements(live: &BTreeMap<ObjectKey, LiveObject>) -> Vec<String> {
         Some(annotations.get(crate::api::ACKNOWLEDGE_PRUNE_ANNOTATION)?.as_str()?.trim().to_owned())
     };
     sites.filter_map(|(_, object)| annotation(object)).collect()
-}
-
-/// Errors first, then by place; at most [`MAX_DIAGNOSTICS`].
-fn bounded(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    diagnostics.sort_by(|a, b| {
-        let place = |d: &Diagnostic| (std::cmp::Reverse(d.severity), d.file.clone(), d.line, d.column);
-        place(a).cmp(&place(b))
-    });
-    let more = diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
-    diagnostics.truncate(MAX_DIAGNOSTICS);
-    if more > 0 {
-        diagnostics.push(Diagnostic::of_file(Severity::Note, "", format!("{more} more are not shown")));
-    }
-    diagnostics
-}
-
-/// An error with its causes, as one sentence.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

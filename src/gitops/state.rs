@@ -1,0 +1,67 @@
+//! Where a sync stands, as the rest of the site sees it. Does not change anything.
+
+use std::{path::PathBuf, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    diagnostic::{Diagnostic, Severity},
+    export::Export,
+    plan_sync::Guard,
+};
+
+/// Most diagnostics published; the rest is counted in the last one.
+pub const MAX_DIAGNOSTICS: usize = 1_000;
+
+/// Where a sync stands. Package records may be compiled only while `applying` is false, from sources beneath `root`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevisionState {
+    /// The revision that is applied, or being applied; empty before the first.
+    pub revision: String,
+    /// Whether objects of the revision are still being applied, or no revision was read yet.
+    pub applying: bool,
+    /// When the revision was applied.
+    pub applied_at: Option<Timestamp>,
+    /// Where the package sources of the applied revision lie.
+    pub root: PathBuf,
+    /// Keeps `root` in place in branch mode: hold a clone while reading from it.
+    pub export: Option<HeldExport>,
+    /// How many objects the sync owns.
+    pub objects: usize,
+    /// What is wrong or ignored.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Removals that are held back.
+    pub guard: Option<Guard>,
+    /// Why the source cannot be read at present. The applied revision stays in force.
+    pub problem: Option<String>,
+}
+
+/// A commit's directory that stays while this is held.
+#[derive(Debug, Clone)]
+pub struct HeldExport(pub Arc<Export>);
+
+impl PartialEq for HeldExport {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Errors first, then by place; at most [`MAX_DIAGNOSTICS`].
+pub(crate) fn bounded(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by(|a, b| {
+        let place = |d: &Diagnostic| (std::cmp::Reverse(d.severity), d.file.clone(), d.line, d.column);
+        place(a).cmp(&place(b))
+    });
+    let more = diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
+    diagnostics.truncate(MAX_DIAGNOSTICS);
+    if more > 0 {
+        diagnostics.push(Diagnostic::of_file(Severity::Note, "", format!("{more} more are not shown")));
+    }
+    diagnostics
+}
+
+/// An error with its causes, as one sentence.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
