@@ -1,0 +1,156 @@
+//! Opening the site database, queueing writes, and reading on a small pool of connections.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+
+use super::{Change, DbError, Tx, schema, site, writer};
+
+/// Read connections. Reads are short; two cores are kept busy and a long listing does not stop the others.
+const READERS_MAX: usize = 4;
+/// Changes kept for slow subscribers; one that falls behind further reads everything again.
+const CHANGES_MAX: usize = 4_096;
+/// How long a statement waits for another process's lock (a backup, an administrator's shell).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prepared statements kept per connection: more than this module has.
+const STATEMENTS_MAX: usize = 256;
+
+/// The site database. Cheap to clone; the writer ends with the last clone.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    site: String,
+    /// `None` only while dropping.
+    queue: Option<mpsc::Sender<writer::Job>>,
+    writer: Option<JoinHandle<()>>,
+    changes: broadcast::Sender<Change>,
+    readers: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Database {
+    /// Opens the database, makes it if the file does not exist, upgrades it if it is older. `now` dates a new site.
+    ///
+    /// # Errors
+    /// [`DbError::Open`], [`DbError::Foreign`], [`DbError::TooNew`], [`DbError::TooOld`]; each says the remedy.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, DbError> {
+        prepare_file(path).map_err(|source| DbError::Open { path: path.to_owned(), source })?;
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::prepare(&mut connection, path, now.as_millisecond())?;
+        let site = site::read(&connection)?.id;
+        let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
+        let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let told = changes.clone();
+        let writer = std::thread::Builder::new()
+            .name("site-database".into())
+            .spawn(move || writer::run(connection, jobs, &told))
+            .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
+        let inner = Inner {
+            path: path.to_owned(),
+            site,
+            queue: Some(queue),
+            writer: Some(writer),
+            changes,
+            readers: Mutex::new(Vec::new()),
+            permits: Arc::new(Semaphore::new(READERS_MAX)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// This site's id: made once, with the database.
+    #[must_use]
+    pub fn site_id(&self) -> &str {
+        &self.inner.site
+    }
+
+    /// Runs `f` in the next transaction and answers once that is durable. If `f` fails, nothing of it is kept.
+    /// Waits while the queue is full. Dropping the future does not take the write back.
+    ///
+    /// # Errors
+    /// Those of `f`; [`DbError::Commit`] if the transaction was lost, [`DbError::Closed`] at the end of the process.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Tx) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let (answer, result) = oneshot::channel();
+        let queue = self.inner.queue.as_ref().ok_or(DbError::Closed)?;
+        queue.send(writer::job(f, answer)).await.map_err(|_| DbError::Closed)?;
+        result.await.map_err(|_| DbError::Closed)?
+    }
+
+    /// Runs `f` on a read connection, in one consistent view of the database, on a thread for blocking work.
+    ///
+    /// # Errors
+    /// Those of `f`, and [`DbError::Panicked`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let permit = Arc::clone(&self.inner.permits).acquire_owned().await.map_err(|_| DbError::Closed)?;
+        let inner = Arc::clone(&self.inner);
+        let work = tokio::task::spawn_blocking(move || {
+            let idle = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => connect(&inner.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+            };
+            let result = {
+                let view = connection.unchecked_transaction()?;
+                f(&view)
+            };
+            inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            result
+        });
+        work.await.map_err(|_| DbError::Panicked)?
+    }
+
+    /// What is committed from now on. A receiver that lags reads everything again.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.inner.changes.subscribe()
+    }
+}
+
+impl Drop for Inner {
+    /// Lets the writer finish what is queued, so that the file is at rest when the last handle is gone.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take()
+            && writer.thread().id() != std::thread::current().id()
+        {
+            // It ends by itself: panics of queued functions are caught.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Makes the file, readable by its owner only, and its directory entry durable.
+fn prepare_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let new = !path.exists();
+    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if let Some(directory) = path.parent().filter(|_| new) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        std::fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, DbError> {
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
+}

@@ -1,0 +1,44 @@
+//! A scratch database for the unit tests of this module.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use super::{
+    Tx,
+    devices::{self, DeviceRow},
+    schema,
+};
+use crate::trust::identity::Role;
+
+/// Milliseconds at which the scratch site was made.
+pub(super) const NOW: i64 = 1_700_000_000_000;
+
+/// A fresh database in memory, as the writer sees it.
+pub(super) fn scratch() -> Tx {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::prepare(&mut connection, "memory".as_ref(), NOW).unwrap();
+    Tx::new(connection)
+}
+
+/// A device row with a certificate of thirty days.
+pub(super) fn device(id: &str, role: Role, name: &str) -> DeviceRow {
+    DeviceRow {
+        id: id.into(),
+        role,
+        name: name.into(),
+        hostname: String::new(),
+        labels: BTreeMap::new(),
+        blocked: false,
+        certificate: "first".into(),
+        not_after_ms: NOW + 30 * 86_400_000,
+        joined_at_ms: NOW,
+        last_seen_ms: NOW,
+        agent_version: String::new(),
+    }
+}
+
+/// Lets a client of this id join.
+pub(super) fn client(tx: &mut Tx, id: &str) {
+    devices::join(tx, &device(id, Role::Client, id)).unwrap();
+}
