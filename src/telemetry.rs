@@ -7,5 +7,7 @@ use tracing_subscriber::EnvFilter;
 /// A second call in one process changes nothing, so that tests may call it freely.
 pub fn init(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written (full disk, closed pipe) is lost in silence: the complaint about it would panic.
+    let _ = lines.log_internal_errors(false).try_init();
 }

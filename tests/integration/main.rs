@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report; clippy knows only functions marked as tests")]
 
-#[cfg(feature = "server")]
 #[path = "../support/require.rs"]
 #[allow(dead_code, reason = "shared by test binaries; none uses all of it")]
 mod require;

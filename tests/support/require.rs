@@ -38,7 +38,11 @@ pub fn root() -> bool {
     true
 }
 
-fn missing(what: &str, remedy: &str) {
+/// Says aloud that the calling test skips for want of `what`.
+///
+/// # Panics
+/// If `WAYBILL_REQUIRE` names it.
+pub fn missing(what: &str, remedy: &str) {
     assert!(!is_required(what), "WAYBILL_REQUIRE names {what}, but it is missing: {remedy}");
     eprintln!("SKIPPED: {what} is missing ({remedy}); name it in WAYBILL_REQUIRE to make this a failure");
 }

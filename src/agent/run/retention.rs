@@ -34,8 +34,12 @@ struct Finished {
 /// # Errors
 /// The journal cannot be read, or a directory cannot be removed.
 pub fn prune_runs(state_dir: &Path, now: Timestamp, recorded: impl Fn(&Intent) -> bool) -> io::Result<usize> {
+    prune(state_dir, now, MAX_RUNS, recorded)
+}
+
+fn prune(state_dir: &Path, now: Timestamp, max_runs: usize, recorded: impl Fn(&Intent) -> bool) -> io::Result<usize> {
     let (finished, total) = finished(state_dir)?;
-    let mut surplus = total.saturating_sub(MAX_RUNS);
+    let mut surplus = total.saturating_sub(max_runs);
     let mut removed = 0;
     for run in &finished {
         let old = now.duration_since(run.intent.created_at) > MAX_AGE;
@@ -121,4 +125,68 @@ fn remove_tombstones(key_dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Digest;
+    use crate::model::identity::{ObjectName, ProgramIdentity};
+    use crate::plan::run::{Occurrence, RunKey};
+
+    /// A run that never began, created so many seconds after the epoch.
+    fn add(state_dir: &Path, second: i64) {
+        let program =
+            ProgramIdentity { site: "s".into(), namespace: "n".into(), package: "p".into(), program: "i".into() };
+        let intent = Intent {
+            run_key: RunKey { program, occurrence: Occurrence::Token(second.to_string()) },
+            source_version: 1,
+            program_digest: String::new(),
+            record_digest: Digest::of(b""),
+            manifest_digest: None,
+            advertisement: ObjectName::new("n", "a"),
+            attempt: 1,
+            user: None,
+            created_at: Timestamp::from_second(second).unwrap(),
+        };
+        let run_dir = runs_dir(state_dir).join(intent.run_key_hash().unwrap()).join("1");
+        fs::create_dir_all(&run_dir).unwrap();
+        fs::write(run_dir.join(journal::INTENT), serde_json::to_vec(&intent).unwrap()).unwrap();
+    }
+
+    fn left(state_dir: &Path) -> Vec<i64> {
+        finished(state_dir).unwrap().0.iter().map(|run| run.intent.created_at.as_second()).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_unless_nobody_recorded_them() {
+        let dir = tempfile::tempdir().unwrap();
+        (1..=5).for_each(|second| add(dir.path(), second));
+        let now = Timestamp::from_second(100).unwrap();
+        assert_eq!(prune(dir.path(), now, 5, |_| true).unwrap(), 0);
+        assert_eq!(prune(dir.path(), now, 4, |_| false).unwrap(), 0);
+        assert_eq!(prune(dir.path(), now, 3, |intent| intent.created_at.as_second() != 1).unwrap(), 2);
+        assert_eq!(left(dir.path()), [1, 4, 5]);
+        assert_eq!(fs::read_dir(runs_dir(dir.path())).unwrap().count(), 3, "a removed run key leaves nothing");
+    }
+
+    #[test]
+    fn age_alone_is_enough_and_its_limit_is_exact() {
+        let dir = tempfile::tempdir().unwrap();
+        [0, 1].into_iter().for_each(|second| add(dir.path(), second));
+        let now = Timestamp::from_second(1).unwrap() + MAX_AGE;
+        assert_eq!(prune(dir.path(), now, 100, |_| true).unwrap(), 1);
+        assert_eq!(left(dir.path()), [1]);
+    }
+
+    #[test]
+    fn an_interrupted_removal_is_finished_and_never_taken_for_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        add(dir.path(), 1);
+        let key_dir = fs::read_dir(runs_dir(dir.path())).unwrap().next().unwrap().unwrap().path();
+        fs::rename(key_dir.join("1"), key_dir.join("1.removed")).unwrap();
+        assert_eq!(super::super::recover(dir.path()).unwrap().len(), 0);
+        assert!(left(dir.path()).is_empty());
+        assert!(!key_dir.join("1.removed").exists());
+    }
 }

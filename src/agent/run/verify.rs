@@ -93,8 +93,9 @@ fn verified_tree(content: &TicketContent, word: &str) -> Result<Manifest, Refusa
     if let Some(missing) = expected.first() {
         return Err(Refusal::new(Reason::DigestMismatch, format!("\"{missing}\" is missing")));
     }
+    let dir = open_content(&content.dir)?;
     for entry in manifest.entries().iter().filter(|entry| entry.path.as_str() != in_package(word)) {
-        open_verified(&content.dir, entry)?;
+        open_verified(&dir, entry)?;
     }
     Ok(manifest)
 }
@@ -161,17 +162,21 @@ fn refuse_foreign(metadata: &fs::Metadata, name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn open_content(dir: &Path) -> Result<File, Refusal> {
+    File::open(dir)
+        .map_err(|error| Refusal::new(Reason::DigestMismatch, format!("the content cannot be read: {error}")))
+}
+
 /// Opens a file of the content without following any link, and hashes it through the descriptor that is returned.
 /// The second part of the result is how the file begins.
-fn open_verified(dir: &Path, entry: &Entry) -> Result<(OwnedFd, Vec<u8>), Refusal> {
+fn open_verified(dir: &File, entry: &Entry) -> Result<(OwnedFd, Vec<u8>), Refusal> {
     let name = entry.path.as_str();
     let unreadable =
         |error: io::Error| Refusal::new(Reason::DigestMismatch, format!("\"{name}\" cannot be read: {error}"));
-    let dir = File::open(dir).map_err(unreadable)?;
     // Not blocking: a FIFO in the place of a file must not stop the supervisor.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(&dir, entry.path.as_path(), flags, Mode::empty(), resolve);
+    let file = openat2(dir, entry.path.as_path(), flags, Mode::empty(), resolve);
     let mut file = File::from(file.map_err(|error| unreadable(error.into()))?);
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
@@ -205,7 +210,7 @@ fn package_program(word: &str, dir: &Path, manifest: &Manifest) -> Result<Progra
     if !entry.executable {
         return Err(refusal("is not executable; set its executable bit in the package source"));
     }
-    let (file, start) = open_verified(dir, entry)?;
+    let (file, start) = open_verified(&open_content(dir)?, entry)?;
     let interpreted = start.starts_with(b"#!");
     if !interpreted {
         check_elf(&start).map_err(|what| Refusal::new(Reason::StartFailed, format!("\"{word}\" {what}")))?;

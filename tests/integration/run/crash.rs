@@ -9,8 +9,14 @@ use waybill::agent::run::{Ending, LossCause, State, next_attempt, recover, start
 
 use super::setting::{Client, ending, eventually, intent, key, kill, launcher, processes_with};
 
-/// Kills per loop in the suite's short form.
+/// Kills per loop in the suite's short form; `WAYBILL_TEST_KILLS` names another number.
 const SHORT_KILLS: u64 = 20;
+
+#[expect(clippy::disallowed_methods, reason = "the test run's own switch, not a setting of the product")]
+fn kills() -> u64 {
+    std::env::var("WAYBILL_TEST_KILLS").map_or(SHORT_KILLS, |number| number.parse().unwrap())
+}
+
 /// The environment variable that tells the child process of these tests where the client is.
 const CLIENT_DIR: &str = "WAYBILL_TEST_CLIENT";
 
@@ -73,7 +79,7 @@ fn moment(seed: u64, limit: Duration) -> Duration {
 
 #[test]
 fn a_killed_agent_changes_nothing_for_the_run() {
-    for seed in 0..SHORT_KILLS {
+    for seed in 0..kills() {
         let client = prepared();
         let mut agent = spawn_agent(&client);
         std::thread::sleep(moment(seed, Duration::from_millis(120)));
@@ -92,11 +98,10 @@ fn a_killed_agent_changes_nothing_for_the_run() {
 #[test]
 fn a_killed_supervisor_never_leads_to_a_second_start() {
     let mut unknown = 0;
-    for seed in 0..SHORT_KILLS {
+    for seed in 0..kills() {
         let client = prepared();
         let mut agent = spawn_agent(&client);
         std::thread::sleep(moment(seed, Duration::from_millis(150)));
-        // Supervisor and stage both have the verb; either may be the one that dies.
         let word = format!("supervise {}", client.state_dir().display());
         processes_with(&word).into_iter().for_each(kill);
         assert!(agent.wait().unwrap().success());

@@ -2,6 +2,7 @@
 
 mod crash;
 mod endings;
+mod full_disk;
 mod refusals;
 mod setting;
 mod timeout;

@@ -165,3 +165,41 @@ fn a_run_directory_is_supervised_for_its_agent_only() {
     assert!(!with_lock.arg("supervise").arg(&settled.run_dir).stdin(lock).output().unwrap().status.success());
     assert!(!mark(&client).exists());
 }
+
+#[test]
+fn a_file_that_is_replaced_while_it_is_looked_at_is_not_executed() {
+    let client = client();
+    let content = client.content_dir();
+    unseal(&content);
+    let forged = client.dir().join("forged");
+    let genuine = client.dir().join("genuine");
+    fs::write(&forged, MARKING.replace("MARK", "FORGED")).unwrap();
+    fs::write(&genuine, MARKING).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut executed, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let spare = client.dir().join("spare");
+            for source in [&forged, &genuine].into_iter().cycle() {
+                fs::copy(source, &spare).unwrap();
+                fs::set_permissions(&spare, fs::Permissions::from_mode(0o555)).unwrap();
+                fs::rename(&spare, content.join("setup")).unwrap();
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let mut ticket = marking_ticket(&client);
+        ticket.env.insert("FORGED".into(), client.dir().join("forged-ran").to_str().unwrap().into());
+        for number in 0..60 {
+            match ending(&client.start(&number.to_string(), &ticket).unwrap().wait()) {
+                Ending::Exited { code: 0 } => executed += 1,
+                Ending::CouldNotStart { reason: Reason::DigestMismatch, .. } => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(!client.dir().join("forged-ran").exists());
+    assert!(executed > 0 && refused > 0, "{executed} executed, {refused} refused: the test proves nothing");
+}
