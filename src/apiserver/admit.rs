@@ -157,8 +157,8 @@ pub(super) fn new_object(
     if let Some(writer) = writer {
         fields::track_update(&kind.schema, None, &mut object, writer);
     }
-    let mut causes = metadata::validate(&object, kind.names, kind.namespaced);
-    causes.extend(kind.schema.validate(&object, None, Scope::Main));
+    let causes = metadata::validate(&object, kind.names, kind.namespaced);
+    let mut causes = kind.schema.validate_after(causes, &object, None, Scope::Main);
     causes.extend(kinds::check(kind, &object, None));
     refuse(kind, &object, causes)?;
     check_size(&object)?;
@@ -178,7 +178,7 @@ pub(super) fn changed_object(
     check_precondition(call, &object, live)?;
     kind_fault(kind, &object)?;
     keep(kind, &mut object, live, scope);
-    let warnings = metadata::warnings(&mut object);
+    let warnings = metadata::warnings_update(&mut object, live);
     kinds::prepare(kind, &mut object, Some(live))?;
     kind.schema.default(&mut object);
     if has_generation(kind) {
@@ -193,7 +193,7 @@ pub(super) fn changed_object(
     if scope == Scope::Main {
         causes.extend(metadata::validate(&object, kind.names, kind.namespaced));
     }
-    causes.extend(kind.schema.validate(&object, Some(live), scope));
+    let mut causes = kind.schema.validate_after(causes, &object, Some(live), scope);
     causes.extend(kinds::check(kind, &object, Some(live)));
     refuse(kind, &object, causes)?;
     check_size(&object)?;

@@ -94,7 +94,7 @@ fn without_parts(applied: &Value, parts: &[&str]) -> Value {
 }
 
 fn drop_managed_fields(object: &mut Value) {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
 }

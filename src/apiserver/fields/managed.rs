@@ -182,7 +182,7 @@ impl Managed {
 
     /// Writes the entries: appliers first, then by time, then by name.
     pub(super) fn write(mut self, object: &mut Value) {
-        let Some(metadata) = object["metadata"].as_object_mut() else { return };
+        let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
         self.entries.sort_by(|a, b| {
             let key = |e: &Entry| {
                 (e.operation, e.time.clone(), e.manager.clone(), e.api_version.clone(), e.subresource.clone())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// See [`super::track_update`].
 pub(super) fn track(schema: &Schema, live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let mut managed = Managed::of_update(live, new, writer.subresource);
-    if let Some(metadata) = new["metadata"].as_object_mut() {
+    if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
     // an object whose managers were cleared stays without until somebody applies to it

@@ -275,7 +275,7 @@ fn lone_finalizers(object: &Value, old: Option<&Value>) -> Vec<String> {
 
 /// Merges owner references that say the same twice; what is then said to the client.
 fn merge_owners(object: &mut Value) -> Option<String> {
-    let list = object["metadata"]["ownerReferences"].as_array_mut()?;
+    let list = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
     let mut kept: Vec<Value> = Vec::new();
     let mut twice: Vec<String> = Vec::new();
     for owner in list.drain(..) {

@@ -28,8 +28,9 @@ fn fits(pattern: &Option<Regex>, text: &str) -> bool {
     pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
 }
 
-fn too_long(limit: usize) -> String {
-    format!("must be no more than {limit} bytes")
+/// The real server counts bytes everywhere and says so of labels, but says characters of names.
+fn too_long(limit: usize, unit: &str) -> String {
+    format!("must be no more than {limit} {unit}")
 }
 
 /// The examples' commas are the real server's.
@@ -40,9 +41,13 @@ fn explained(what: &str, pattern: &str, examples: &[&str]) -> String {
 
 /// What is wrong with a lower-case DNS subdomain.
 pub(in crate::apiserver) fn subdomain(text: &str) -> Vec<String> {
+    subdomain_in(text, "characters")
+}
+
+fn subdomain_in(text: &str, unit: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > MAX_SUBDOMAIN_BYTES {
-        wrong.push(too_long(MAX_SUBDOMAIN_BYTES));
+        wrong.push(too_long(MAX_SUBDOMAIN_BYTES, unit));
     }
     if !fits(&SUBDOMAINS, text) {
         let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
@@ -56,7 +61,7 @@ pub(in crate::apiserver) fn subdomain(text: &str) -> Vec<String> {
 pub(in crate::apiserver) fn label(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > MAX_LABEL_BYTES {
-        wrong.push(too_long(MAX_LABEL_BYTES));
+        wrong.push(too_long(MAX_LABEL_BYTES, "characters"));
     }
     if fits(&LABELS, text) {
         return wrong;
@@ -83,7 +88,7 @@ pub(in crate::apiserver) fn qualified(text: &str) -> Vec<String> {
         [prefix, name] => {
             match *prefix {
                 "" => wrong.push("prefix part must be non-empty".into()),
-                prefix => wrong.extend(subdomain(prefix).iter().map(|why| format!("prefix part {why}"))),
+                prefix => wrong.extend(subdomain_in(prefix, "bytes").iter().map(|why| format!("prefix part {why}"))),
             }
             *name
         }
@@ -96,7 +101,7 @@ pub(in crate::apiserver) fn qualified(text: &str) -> Vec<String> {
     if name.is_empty() {
         wrong.push("name part must be non-empty".into());
     } else if name.len() > MAX_LABEL_BYTES {
-        wrong.push(format!("name part {}", too_long(MAX_LABEL_BYTES)));
+        wrong.push(format!("name part {}", too_long(MAX_LABEL_BYTES, "bytes")));
     }
     if !fits(&QUALIFIEDS, name) {
         wrong.push(format!("name part {}", explained(QUALIFIED_WHAT, QUALIFIED, &QUALIFIED_EXAMPLES)));
@@ -108,7 +113,7 @@ pub(in crate::apiserver) fn qualified(text: &str) -> Vec<String> {
 pub(in crate::apiserver) fn label_value(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > MAX_LABEL_BYTES {
-        wrong.push(too_long(MAX_LABEL_BYTES));
+        wrong.push(too_long(MAX_LABEL_BYTES, "bytes"));
     }
     if !text.is_empty() && !fits(&QUALIFIEDS, text) {
         let what = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', \

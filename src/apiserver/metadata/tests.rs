@@ -88,7 +88,7 @@ fn names_are_lower_case_subdomains() {
     let long = "a".repeat(254);
     assert_eq!(
         faults(json!({"name": long})),
-        [format!("metadata.name: Invalid value: \"{long}\": must be no more than 253 bytes")]
+        [format!("metadata.name: Invalid value: \"{long}\": must be no more than 253 characters")]
     );
     let none = json!({"metadata": {"namespace": "n"}});
     assert_eq!(
