@@ -12,6 +12,7 @@ mod layers;
 mod map;
 mod orphans;
 mod rust_text;
+mod skips;
 
 use std::fs;
 use std::path::{Path, PathBuf};
