@@ -78,6 +78,11 @@ impl DeviceKey {
         PrivatePkcs8KeyDer::from(self.0.serialize_der()).into()
     }
 
+    /// The public half, for a certificate that is issued in the same process.
+    pub(super) fn public(&self) -> &impl rcgen::PublicKeyData {
+        &self.0
+    }
+
     /// A certificate signing request: the public key and the proof that its private half is here. It names nothing,
     /// because the server alone decides what the certificate says.
     ///

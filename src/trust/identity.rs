@@ -5,8 +5,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,8 @@ use x509_parser::extensions::GeneralName;
 const SCHEME: &str = "waybill://";
 /// A UUID has 36 characters and a Kubernetes name at most 63; nothing that names a device is longer.
 pub const MAX_ID_BYTES: usize = 63;
+/// A device's certificate and its authority's; the rest is reserve for an authority that is being replaced.
+pub const MAX_CHAIN: usize = 4;
 
 /// What a process is to its site.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -210,6 +215,26 @@ pub fn lifetime(certificate: &[u8]) -> Result<(Timestamp, Timestamp), IdentityEr
     let certificate = parse(certificate)?;
     let not_before = time(certificate.validity().not_before.timestamp())?;
     Ok((not_before, not_after(&certificate)?))
+}
+
+/// The certificates in a PEM text, the device's own first: at least one.
+///
+/// # Errors
+/// [`IdentityError::NotACertificate`] if there is none, or more than [`MAX_CHAIN`].
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let read = CertificateDer::pem_slice_iter(pem.as_bytes()).take(MAX_CHAIN + 1).collect::<Result<Vec<_>, _>>();
+    match read {
+        Ok(chain) if !chain.is_empty() && chain.len() <= MAX_CHAIN => Ok(chain),
+        _ => Err(IdentityError::NotACertificate),
+    }
+}
+
+/// A certificate (DER) as PEM.
+pub(super) fn to_pem(certificate: &[u8]) -> String {
+    const LINE: usize = 64; // RFC 7468
+    let body = BASE64.encode(certificate);
+    let lines: String = body.as_bytes().chunks(LINE).map(|line| String::from_utf8_lossy(line) + "\n").collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
 /// Checks that `id` may name a site or a device: it becomes part of URIs, file names and Kubernetes names.

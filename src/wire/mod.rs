@@ -1,6 +1,7 @@
 //! Messages between Waybill's processes, versioned, encode and decode side by side. No I/O.
 
 pub mod access;
+pub mod enrol;
 pub mod inventory;
 pub mod points;
 pub mod policy;
