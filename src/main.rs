@@ -1,3 +1,7 @@
 //! The `waybill` binary. It hands argv to the command line and nothing more.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    waybill::cli::main()
+}

@@ -41,6 +41,7 @@ mod strategic;
 mod watch;
 mod write;
 
+pub mod credentials;
 pub mod fleet;
 mod serve;
 

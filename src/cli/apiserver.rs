@@ -1,0 +1,110 @@
+//! `waybill apiserver`: the embedded Kubernetes API alone, for API suites and for looking at a state directory.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    apiserver::{ApiServer, Identity, Options, credentials::Credentials},
+    clock,
+    trust::secret_file,
+};
+
+/// Names of the listener beside its address.
+const NAMES: &[&str] = &["localhost", "127.0.0.1", "::1"];
+
+/// Serve the embedded Kubernetes API alone
+#[derive(Debug, clap::Args)]
+pub(super) struct Apiserver {
+    /// Directory of the database, the certificate authority and the kubeconfigs; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
+    listen: SocketAddr,
+    /// Serve the CustomResourceDefinitions of this folder (YAML or JSON) instead of the built-in kinds
+    #[arg(long, value_name = "DIR")]
+    crds: Option<PathBuf>,
+}
+
+impl Apiserver {
+    /// Runs until the process is asked to stop.
+    ///
+    /// # Errors
+    /// If the state cannot be opened or the address cannot be listened on.
+    pub(super) fn run(self) -> Result<()> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
+    }
+
+    async fn serve(self) -> Result<()> {
+        let Apiserver { state, listen, crds } = self;
+        make_private(&state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
+        let crds = match &crds {
+            Some(folder) => read_definitions(folder)?,
+            None => compiled_in()?,
+        };
+        let credentials = Credentials::load_or_create(&state.join("api"), clock::now())?;
+        let server = ApiServer::open(Options { database: state.join("api.db"), crds, fleet: None })?;
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
+        let address = listener.local_addr()?;
+        let mut names: Vec<String> = NAMES.iter().map(|n| (*n).to_owned()).collect();
+        if !address.ip().is_unspecified() {
+            names.push(address.ip().to_string());
+        }
+        let host =
+            if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
+        let url = format!("https://{host}");
+        for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
+            secret_file::write(&state.join(file), &credentials.kubeconfig(&url, &identity, clock::now())?)?;
+        }
+        let tls = credentials.tls(&names, clock::now())?;
+        tracing::info!(%url, kubeconfig = %state.join("kubeconfig").display(), "the Kubernetes API is served");
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = async {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        };
+        server.serve(listener, tls, stop).await?;
+        Ok(())
+    }
+}
+
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// The kinds of waybill.dev.
+fn compiled_in() -> Result<Vec<Value>> {
+    crate::api::crds().iter().map(|crd| Ok(serde_json::to_value(crd)?)).collect()
+}
+
+/// The documents of a folder, in the order of their files' names.
+fn read_definitions(folder: &Path) -> Result<Vec<Value>> {
+    let listed = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = listed.map(|f| Ok(f?.path())).collect::<std::io::Result<_>>()?;
+    files.retain(|f| f.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known)));
+    files.sort();
+    let mut documents = vec![];
+    for file in files {
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let read: Vec<Value> =
+            serde_yaml::from_multiple(&text).with_context(|| format!("{} is no YAML or JSON", file.display()))?;
+        for document in read {
+            anyhow::ensure!(
+                document["kind"] == "CustomResourceDefinition",
+                "{} holds a {}, and only CustomResourceDefinitions are taken from --crds",
+                file.display(),
+                document["kind"]
+            );
+            documents.push(document);
+        }
+    }
+    Ok(documents)
+}
