@@ -1,1 +1,9 @@
-//! Package sources: where the files of a package come from.
+//! Package sources: where the files of a package come from. Each is read into the content library as one snapshot.
+
+pub mod directory;
+mod walk;
+
+pub use directory::{Snapshot, open_directory, snapshot};
+pub use error::{Refusal, SnapshotError, Why};
+
+mod error;

@@ -1,0 +1,129 @@
+//! Why a snapshot was not taken, in words that name the entry and the remedy.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::content::ContentError;
+use crate::content::manifest::ManifestError;
+use crate::content::path::PathError;
+use crate::model::reason::Reason;
+
+/// Refused entries that a message names; the rest are counted.
+const NAMED: usize = 10;
+
+/// Why a directory could not be read into the library.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The directory lies beneath no permitted root.
+    #[error("{directory:?} is beneath no source root ({}); move it or permit its root with --source-root", Roots(.roots))]
+    NotPermitted {
+        /// As the package names it.
+        directory: String,
+        /// What is permitted.
+        roots: Vec<PathBuf>,
+    },
+    /// The directory is not there, is reached through a link, or cannot be read.
+    #[error("cannot read the source {directory:?}")]
+    Unavailable {
+        /// Where it should be.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Entries that cannot be distributed.
+    #[error("{}", Refusals(.0))]
+    Refused(Vec<Refusal>),
+    /// The tree is not what it was when the snapshot began. Try again when it is quiet.
+    #[error("{0:?} changed while the source was read; it is read again once it is quiet")]
+    Changed(PathBuf),
+    /// The tree exceeds a limit of content.
+    #[error("the source is not distributable content")]
+    Content(#[source] ManifestError),
+    /// The library failed.
+    #[error("cannot store the source in the content library")]
+    Library(#[source] ContentError),
+}
+
+impl SnapshotError {
+    /// The reason that conditions and messages carry.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NotPermitted { .. } => Reason::SourceNotPermitted,
+            Self::Unavailable { .. } => Reason::SourceUnavailable,
+            Self::Refused(_) => Reason::SourceRefused,
+            Self::Changed(_) => Reason::SourceChanged,
+            Self::Content(_) => Reason::LimitExceeded,
+            Self::Library(ContentError::Full(_)) => Reason::DiskFull,
+            Self::Library(_) => Reason::ProgressingWithRetry,
+        }
+    }
+}
+
+/// An entry that cannot be distributed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its path in the source; bytes that are not UTF-8 are shown as replacement characters.
+    pub path: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why an entry cannot be distributed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// A symbolic link, wherever it points.
+    #[error("a symbolic link; put the file itself there")]
+    Link,
+    /// A block or character device.
+    #[error("a device")]
+    Device,
+    /// A FIFO.
+    #[error("a named pipe")]
+    Fifo,
+    /// A socket.
+    #[error("a socket")]
+    Socket,
+    /// A directory on which another file system is mounted.
+    #[error("the mount point of another file system")]
+    MountPoint,
+    /// A name that is not UTF-8.
+    #[error("its name is not UTF-8; rename it")]
+    NotUtf8,
+    /// A name that some client's file system cannot hold.
+    #[error("{0}")]
+    Name(PathError),
+    /// Differs from another name only in case.
+    #[error("differs from {0:?} only in case; rename one")]
+    CaseClash(String),
+    /// The site server may not read it.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+}
+
+struct Refusals<'a>(&'a [Refusal]);
+
+impl fmt::Display for Refusals<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the source holds what cannot be distributed: ")?;
+        for (at, Refusal { path, why }) in self.0.iter().take(NAMED).enumerate() {
+            write!(f, "{}{path:?} ({why})", if at == 0 { "" } else { ", " })?;
+        }
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+struct Roots<'a>(&'a [PathBuf]);
+
+impl fmt::Display for Roots<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, root) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if at == 0 { "" } else { ", " }, root.display())?;
+        }
+        Ok(())
+    }
+}
