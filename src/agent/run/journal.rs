@@ -215,11 +215,19 @@ pub fn read_intent(run_dir: &Path) -> io::Result<Option<super::Intent>> {
 }
 
 /// Reads BEGIN; `None` if it is absent or damaged.
-pub(super) fn read_begin(run_dir: &Path) -> io::Result<Option<Begin>> {
+fn read_begin(run_dir: &Path) -> io::Result<Option<Begin>> {
     Ok(match read_record(run_dir, BEGIN)? {
         Found::Whole(begin) => Some(begin),
         Found::Absent | Found::Damaged => None,
     })
+}
+
+/// Removes the control group of a run that is over, if a killed supervisor or a process left behind kept it so far. The
+/// kernel refuses while a process is in it; then the next look tries again.
+pub(super) fn remove_cgroup(run_dir: &Path) {
+    if let Ok(Some(Begin { cgroup: Some(cgroup), .. })) = read_begin(run_dir) {
+        let _ = std::fs::remove_dir(cgroup);
+    }
 }
 
 fn read_record<T: DeserializeOwned>(run_dir: &Path, name: &str) -> io::Result<Found<T>> {

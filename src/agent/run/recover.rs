@@ -60,6 +60,8 @@ fn recover_run(key_dir: &Path, run_key_hash: &str, attempt: u32) -> Recovered {
             Ok(attached) => handle = Some(attached),
             Err(error) => state = Err(error),
         }
+    } else {
+        journal::remove_cgroup(&run_dir);
     }
     let intent = journal::read_intent(&run_dir).unwrap_or_default();
     Recovered { run_dir, run_key_hash: run_key_hash.to_owned(), attempt, intent, state, handle }

@@ -103,9 +103,7 @@ fn finished(state_dir: &Path) -> io::Result<(Vec<Finished>, usize)> {
 /// started. With it goes its control group if processes were left there and have ended since, and the run key's directory when
 /// it was the last attempt.
 fn remove(run_dir: &Path) -> io::Result<()> {
-    if let Some(cgroup) = journal::read_begin(run_dir)?.and_then(|begin| begin.cgroup) {
-        let _ = fs::remove_dir(cgroup);
-    }
+    journal::remove_cgroup(run_dir);
     let tombstone = run_dir.with_extension(TOMBSTONE);
     fs::rename(run_dir, &tombstone)?;
     fs::remove_dir_all(&tombstone)?;

@@ -66,7 +66,9 @@ pub fn run_key_hash(run_key: &RunKey) -> io::Result<String> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TicketContent {
-    /// The directory that holds exactly the files of the manifest. Absolute.
+    /// The directory that holds exactly the files of the manifest. Absolute. A program that runs as another account
+    /// reaches it as its working directory even below a closed state directory, but by this name only if every
+    /// directory above may be passed.
     pub dir: PathBuf,
     /// The encoded manifest. Absolute; not below `dir`.
     pub manifest: PathBuf,
