@@ -15,8 +15,7 @@ pub(super) const BODY_BYTES: usize = 3 << 20;
 /// Largest object that is stored; what etcd takes in one request.
 pub(super) const OBJECT_BYTES: usize = 3 << 19;
 
-/// Body types of a kind without a protobuf form.
-const TEXT_TYPES: &[&str] = &["application/json", "application/yaml"];
+/// What a refusal names; like the real server it names protobuf also for custom kinds, which have no such form.
 const ALL_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// An object and the keys that its text has twice.
@@ -52,11 +51,15 @@ pub(super) fn decode(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<De
             Decoded { object, duplicates: vec![] }
         }
         other => {
-            return Err(Failure::unsupported_media_type(other, if kind.is_custom() { TEXT_TYPES } else { ALL_TYPES }));
+            return Err(Failure::unsupported_media_type(other, ALL_TYPES));
         }
     };
     if !decoded.object.is_object() {
-        return Err(refused(Problem::NoObject(decoded.object)));
+        return Err(refused(if decoded.object.is_null() {
+            Problem::Missing("Kind")
+        } else {
+            Problem::NoObject(decoded.object)
+        }));
     }
     if decoded.object["kind"].as_str().is_none_or(str::is_empty) {
         return Err(refused(Problem::Missing("Kind")));
@@ -144,8 +147,27 @@ fn json(bytes: &[u8]) -> Result<Decoded, Problem> {
     let object = seed
         .deserialize(&mut reader)
         .and_then(|v| reader.end().map(|()| v))
-        .map_err(|e| Problem::Json(if e.is_eof() { "unexpected end of JSON input".into() } else { e.to_string() }))?;
+        .map_err(|e| Problem::Json(broken_json(bytes, &e)))?;
     Ok(Decoded { object, duplicates })
+}
+
+/// What is wrong with a JSON text, in the words that clients know.
+fn broken_json(bytes: &[u8], error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    let at = error.column().saturating_sub(1);
+    let line = bytes.split(|b| *b == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let found = line.get(at).map_or(' ', |b| char::from(*b));
+    match () {
+        () if error.is_eof() => "unexpected end of JSON input".into(),
+        () if told.starts_with("trailing characters") => format!("invalid character {found:?} after top-level value"),
+        () if told.starts_with("expected value") => {
+            format!("invalid character {found:?} looking for beginning of value")
+        }
+        () if told.starts_with("key must be a string") => {
+            format!("invalid character {found:?} looking for beginning of object key string")
+        }
+        () => told,
+    }
 }
 
 fn yaml(bytes: &[u8]) -> Result<Decoded, Problem> {

@@ -127,11 +127,8 @@ fn check_preconditions(kind: &Kind, name: &str, live: &Value, deletion: &Deletio
                  The object might have been deleted and then recreated"
             );
             let why = if word == "UID" { why } else { why.replace("deleted and then recreated", "modified") };
-            let mut failure = Failure::conflict(&kind.group, &kind.plural, name, &why);
-            if let Some(details) = failure.details.as_mut() {
-                details.kind.clone_from(&kind.kind);
-            }
-            return Err(failure);
+            // told by the kind, where every other conflict is told by the plural
+            return Err(Failure::conflict(&kind.group, &kind.kind, name, &why));
         }
     }
     Ok(())
@@ -211,9 +208,8 @@ fn read_options(call: &Call<'_>, bytes: &[u8]) -> Result<Value, Failure> {
     let mut decoded = body::decode_options(bytes, call.content_type())?;
     if decoded["kind"].is_string() && decoded["kind"] != "DeleteOptions" {
         return Err(Failure::bad_request(format!(
-            "{} in version {:?} cannot be handled as a DeleteOptions: converting to the options is not possible",
-            decoded["kind"].as_str().unwrap_or_default(),
-            decoded["apiVersion"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default(),
+            "no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
+            decoded["kind"], decoded["apiVersion"]
         )));
     }
     if decoded.is_null() {

@@ -28,8 +28,8 @@ pub(super) fn check_namespace(call: &Call<'_>, object: &Value) -> Result<(), Fai
 pub(super) fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Failure> {
     match object["metadata"]["name"].as_str().unwrap_or_default() {
         "" => Err(Failure::bad_request(format!(
-            "the name of the object (based on URL {}) was undeterminable: name must be provided",
-            call.parts.uri.path()
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.request.name
         ))),
         name if name == call.request.name => Ok(()),
         name => Err(Failure::bad_request(format!(
@@ -57,11 +57,8 @@ pub(super) fn check_uid(call: &Call<'_>, object: &Value, live: &Value) -> Result
 pub(super) fn check_applied(call: &Call<'_>, object: &mut Value) -> Result<(), Failure> {
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
-    if kind.is_empty() || version.is_empty() {
-        let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
-        return Err(Failure::bad_request(format!("Object '{what}' is missing in '{object}'")));
-    }
     if version != call.kind.api_version() || kind != call.kind.kind {
+        let version = if version.is_empty() { "/" } else { &version };
         return Err(Failure::bad_request(format!("invalid object type: {version}, Kind={kind}")));
     }
     if object["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {

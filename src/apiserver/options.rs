@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::failure::{Cause, Failure};
+use super::{
+    failure::{Cause, Failure},
+    metadata,
+};
 
 /// What happens to fields that the schema does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +24,6 @@ pub(super) struct WriteOptions {
     pub(super) validation: Validation,
     pub(super) force: bool,
 }
-
-/// Longest name of a field manager, in bytes.
-const MANAGER_BYTES: usize = 128;
 
 /// The decoded query.
 #[derive(Debug, Clone, Default)]
@@ -76,12 +76,7 @@ pub(super) fn read(query: &Query, kind: &str, apply: bool) -> Result<WriteOption
             causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
         }
     }
-    if manager.len() > MANAGER_BYTES {
-        causes.push(Cause::too_long("fieldManager", MANAGER_BYTES as u64));
-    }
-    if manager.chars().any(char::is_control) {
-        causes.push(Cause::invalid("fieldManager", &json!(manager), "should only contain printable characters"));
-    }
+    causes.extend(metadata::field_manager(&manager, "fieldManager"));
     let runs: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
     causes.extend(dry_run_fault(&runs));
     let validation = match query.get("fieldValidation") {
@@ -89,7 +84,7 @@ pub(super) fn read(query: &Query, kind: &str, apply: bool) -> Result<WriteOption
         "Ignore" => Validation::Ignore,
         "Strict" => Validation::Strict,
         other => {
-            let known = ["Ignore", "Warn", "Strict"].map(|s| format!("{s:?}"));
+            let known = ["", "Ignore", "Strict", "Warn"].map(|s| format!("{s:?}"));
             causes.push(Cause::not_supported("fieldValidation", &json!(other), &known));
             Validation::Warn
         }

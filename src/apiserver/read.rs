@@ -71,9 +71,7 @@ pub(super) async fn get(call: &Call<'_>) -> Result<Answer, Failure> {
     let version = call.query.get("resourceVersion");
     let asked = version.parse::<u64>();
     if !version.is_empty() && asked.is_err() {
-        return Err(Failure::bad_request(format!(
-            "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
-        )));
+        return Err(Failure::internal(broken_version(version)));
     }
     wait_for(call, asked.unwrap_or(0)).await?;
     let key = Key::new(&call.kind.resource, place(call), &call.request.name);
@@ -221,7 +219,7 @@ fn make_token(rv: i64, start: String) -> String {
 }
 
 fn open_token(text: &str) -> Result<Token, Failure> {
-    let invalid = |why: &str| Failure::bad_request(format!("invalid continue token: {why}"));
+    let invalid = |why: &str| Failure::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| invalid(&e.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|e| invalid(&e.to_string()))
 }
@@ -238,9 +236,12 @@ fn token_expired(start: &str) -> Failure {
 }
 
 fn bad_version(text: &str) -> Failure {
-    Failure::bad_request(format!(
-        "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-    ))
+    Failure::bad_request(format!("invalid resource version: {}", broken_version(text)))
+}
+
+/// What is said of a version that is no number.
+pub(super) fn broken_version(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
 }
 
 /// Refuses combinations of version, match and token that mean nothing.
@@ -275,7 +276,8 @@ async fn wait_for(call: &Call<'_>, revision: u64) -> Result<(), Failure> {
         return Ok(());
     }
     let current = call.server.store.revision();
-    let mut failure = Failure::timeout(format!("Too large resource version: {revision}, current: {current}"), 1);
+    let mut failure =
+        Failure::timeout(format!("Timeout: Too large resource version: {revision}, current: {current}"), 1);
     failure = failure.with_causes(vec![Cause {
         reason: "ResourceVersionTooLarge",
         field: String::new(),

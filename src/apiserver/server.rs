@@ -136,7 +136,11 @@ impl Server {
             return Ok(Answer::no_such_page());
         };
         if !place_exists(kind, &request) {
-            return Ok(Answer::no_such_page());
+            let unknown_part = kind.is_custom() && !request.subresource.is_empty() && !request.trailing;
+            return match unknown_part {
+                true => Err(Failure::not_found(&kind.group, &kind.plural, &request.name)),
+                false => Ok(Answer::no_such_page()),
+            };
         }
         if let Some(refused) = verb_fault(kind, &request) {
             return Err(refused);

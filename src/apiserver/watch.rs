@@ -12,7 +12,7 @@ use super::{
     failure::{Cause, Failure},
     kinds::{Kind, served},
     negotiate::Form,
-    read::{Selection, place},
+    read::{Selection, broken_version, place},
     server::Call,
     store::{EventType, Object, Store},
     table::{self, Include},
@@ -67,9 +67,7 @@ pub(super) fn open(call: &Call<'_>) -> Result<Answer, Failure> {
     let version = query.get("resourceVersion");
     let asked = match version {
         "" => 0,
-        text => text
-            .parse::<u64>()
-            .map_err(|_| Failure::internal(format!("strconv.ParseUint: parsing {text:?}: invalid syntax")))?,
+        text => text.parse::<u64>().map_err(|_| Failure::internal(broken_version(text)))?,
     };
     let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
     let initial = initial_events(query)?;

@@ -150,7 +150,7 @@ fn check_data(object: &Value, member: &str, causes: &mut Vec<Cause>) {
         }
     }
     if total > DATA_BYTES {
-        let field = if object["kind"] == "ConfigMap" { "" } else { member };
+        let field = if object["kind"] == "ConfigMap" { "[]" } else { member };
         causes.push(Cause::too_long(field, DATA_BYTES as u64));
     }
 }
@@ -180,4 +180,28 @@ fn check_immutable(object: &Value, old: Option<&Value>, members: &[&str], causes
             causes.push(Cause::forbidden(*member, why));
         }
     }
+}
+
+/// A typed kind cannot even be decoded with a value of another type: the words of the decoder, from the schema's fault.
+pub(in super::super) fn undecodable(kind: &Kind, cause: &Cause) -> Failure {
+    // `Invalid value: "integer": data.k in body must be of type string: "integer"`
+    let quoted = |n: usize| cause.message.split('"').nth(n).unwrap_or_default();
+    let found = match quoted(1) {
+        "integer" | "number" => "number",
+        "boolean" => "bool",
+        other => other,
+    };
+    let wanted = match cause.message.split("must be of type ").nth(1).and_then(|rest| rest.split(':').next()) {
+        Some("integer") => "int32",
+        Some("boolean") => "bool",
+        Some("object") => "map[string]string",
+        Some(other) => other,
+        None => "string",
+    };
+    // members of a map are told by the map
+    let field = cause.field.split('.').next().filter(|f| *f == "data" || *f == "binaryData").unwrap_or(&cause.field);
+    Failure::bad_request(format!(
+        "{0} in version {1:?} cannot be handled as a {0}: json: cannot unmarshal {found} into Go struct field {0}.{field} of type {wanted}",
+        kind.kind, kind.version
+    ))
 }
