@@ -3,7 +3,7 @@
 //! codes, retries, reruns) is decided in `plan`.
 //!
 //! The order of one run: [`start()`] writes the intent and the ticket and starts a supervisor that already holds the
-//! run's lock; [`supervisor`] verifies every byte, writes BEGIN durably, lets the [`stage`] process become the program,
+//! run's lock; [`supervisor`] verifies every byte, writes BEGIN durably, lets the stage process become the program,
 //! and writes END durably. At any moment of this any process may be killed: [`recover()`] tells from the files and the
 //! lock alone what is known.
 
