@@ -189,14 +189,7 @@ pub(super) fn changed_object(
     if let Some(writer) = writer {
         fields::track_update(&kind.schema, Some(live), &mut object, writer);
     }
-    let mut causes = metadata::validate_update(&object, live);
-    if kind.is_custom() {
-        // custom objects pass this check twice on their way, and each fault is told twice
-        causes.extend(causes.clone());
-    }
-    if scope == Scope::Main {
-        causes.extend(metadata::validate(&object, kind.names, kind.namespaced));
-    }
+    let causes = metadata::validate_update(&object, live);
     let mut causes = kind.schema.validate_after(causes, &object, Some(live), scope);
     causes.extend(kinds::check(kind, &object, Some(live)));
     refuse(kind, &object, causes)?;

@@ -50,8 +50,8 @@ pub(super) fn decode(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<De
             let object = protobuf::read(bytes).map_err(|e| Failure::bad_request(e.to_string()))?;
             Decoded { object, duplicates: vec![] }
         }
-        other => {
-            return Err(Failure::unsupported_media_type(other, ALL_TYPES));
+        _ => {
+            return Err(Failure::unsupported_media_type(ALL_TYPES));
         }
     };
     if !decoded.object.is_object() {
@@ -84,7 +84,7 @@ pub(super) fn decode_options(bytes: &[u8], content_type: &str) -> Result<Value, 
     let decoded = match content_type.split(';').next().unwrap_or_default().trim() {
         "application/yaml" => yaml(bytes),
         "" | "application/json" => json(bytes),
-        other => return Err(Failure::unsupported_media_type(other, ALL_TYPES)),
+        _ => return Err(Failure::unsupported_media_type(ALL_TYPES)),
     };
     decoded.map(|d| d.object).map_err(|p| Failure::bad_request(p.to_string()))
 }

@@ -2,15 +2,17 @@
 //! Constructors know which details each kind of refusal carries; they decide nothing about when to refuse.
 
 use super::shown;
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Value, json};
 
 /// One fault inside a refused object. `reason` is the machine's word (`FieldValueRequired`), `field` a path as kubectl
 /// prints it (`spec.steps[0].name`), `message` the sentence without the path.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Cause {
     pub reason: &'static str,
-    pub field: String,
     pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field: String,
 }
 
 impl Cause {
@@ -70,10 +72,6 @@ impl Cause {
         Self::new("FieldValueTooMany", field, format!("Too many: {have}: must have at most {limit} item{plural}"))
     }
 
-    fn to_value(&self) -> Value {
-        json!({"reason": self.reason, "message": self.message, "field": self.field})
-    }
-
     /// `field: message`, as it stands in the sentence of the whole refusal.
     fn sentence(&self) -> String {
         format!("{}: {}", self.field, self.message)
@@ -82,14 +80,25 @@ impl Cause {
 
 /// What a refusal is about. Which of the members are filled depends on the reason: `kind` holds the plural for
 /// NotFound, AlreadyExists and Conflict, and the kind for Invalid.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Details {
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
+    #[serde(skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A refused request. `reason` is empty where the API gives none (errors that are nobody's in particular, code 500).
@@ -228,7 +237,7 @@ impl Failure {
     }
 
     /// 415 with what could have been sent.
-    pub fn unsupported_media_type(_sent: &str, accepted: &[&str]) -> Self {
+    pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         let list = accepted.join(", ");
         let message =
             format!("the body of the request was in an unknown format - accepted media types include: {list}");
@@ -247,41 +256,33 @@ impl Failure {
         failure
     }
 
-    /// The `Status` object of the answer.
+    /// The `Status` object of the answer. Serializing the failure itself gives the same with members in the real
+    /// server's order.
     pub fn to_status(&self) -> Value {
-        let mut metadata = Map::new();
-        if let Some(token) = &self.continue_token {
-            metadata.insert("continue".into(), json!(token));
-        }
-        let mut status = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": metadata,
-            "status": "Failure", "message": self.message, "code": self.code,
-        });
-        if !self.reason.is_empty() {
-            status["reason"] = json!(self.reason);
-        }
-        if let Some(details) = &self.details {
-            status["details"] = details.to_value();
-        }
-        status
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-impl Details {
-    /// Members that say nothing are left out.
-    fn to_value(&self) -> Value {
-        let mut out = Map::new();
-        let texts = [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)];
-        for (key, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-            out.insert(key.into(), json!(text));
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let metadata = match &self.continue_token {
+            Some(token) => json!({"continue": token}),
+            None => json!({}),
+        };
+        let mut status = serializer.serialize_map(None)?;
+        status.serialize_entry("kind", "Status")?;
+        status.serialize_entry("apiVersion", "v1")?;
+        status.serialize_entry("metadata", &metadata)?;
+        status.serialize_entry("status", "Failure")?;
+        status.serialize_entry("message", &self.message)?;
+        if !self.reason.is_empty() {
+            status.serialize_entry("reason", self.reason)?;
         }
-        if !self.causes.is_empty() {
-            out.insert("causes".into(), self.causes.iter().map(Cause::to_value).collect());
+        if let Some(details) = &self.details {
+            status.serialize_entry("details", details)?;
         }
-        if self.retry_after_seconds > 0 {
-            out.insert("retryAfterSeconds".into(), json!(self.retry_after_seconds));
-        }
-        Value::Object(out)
+        status.serialize_entry("code", &self.code)?;
+        status.end()
     }
 }
 

@@ -273,9 +273,9 @@ async fn labels(call: &Call<'_>, fleet: &Fleet, bytes: &[u8]) -> Result<Value, F
     let new = match call.content_type().split(';').next().unwrap_or_default() {
         "application/merge-patch+json" => patch::merge_patch(&live, bytes)?,
         "application/json-patch+json" => patch::json_patch(&live, bytes)?,
-        other => {
+        _ => {
             let types = ["application/json-patch+json", "application/merge-patch+json"];
-            return Err(Failure::unsupported_media_type(other, &types));
+            return Err(Failure::unsupported_media_type(&types));
         }
     };
     let without = |o: &Value| {

@@ -1,8 +1,8 @@
 //! Whether a body is about the object that its path names: apiVersion, kind, namespace, name, uid.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{failure::Failure, metadata, server::Call};
+use super::{failure::Failure, server::Call};
 
 /// The body's apiVersion must be the path's.
 pub(super) fn check_version(call: &Call<'_>, object: &Value) -> Result<(), Failure> {
@@ -54,7 +54,7 @@ pub(super) fn check_uid(call: &Call<'_>, object: &Value, live: &Value) -> Result
 }
 
 /// An applied object must be of the path's kind, name and namespace, and name no managers.
-pub(super) fn check_applied(call: &Call<'_>, object: &mut Value) -> Result<(), Failure> {
+pub(super) fn check_applied(call: &Call<'_>, object: &Value) -> Result<(), Failure> {
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
     if version != call.kind.api_version() || kind != call.kind.kind {
@@ -64,11 +64,7 @@ pub(super) fn check_applied(call: &Call<'_>, object: &mut Value) -> Result<(), F
     if object["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
-    metadata::decode(object, &call.kind.kind, &call.kind.version)?;
     check_namespace(call, object)?;
-    if object["metadata"].is_null() {
-        object["metadata"] = json!({});
-    }
     check_name(call, object)
 }
 

@@ -1,6 +1,7 @@
 //! Merge patch (RFC 7386) and JSON patch (RFC 6902) with the API server's answers to broken ones.
 
 use super::failure::Failure;
+use super::shown;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
 
@@ -65,18 +66,8 @@ fn missing_member(object: &Value, path: &str) -> bool {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        let why = match first {
-            _ if error.is_eof() => "unexpected end of JSON input".to_owned(),
-            // a body that is no JSON from the start, such as YAML
-            Some(byte) if error.line() == 1 && error.column() <= 1 && !b"{[\"".contains(byte) => {
-                format!("invalid character '{}' looking for beginning of value", char::from(*byte))
-            }
-            _ => error.to_string(),
-        };
-        Failure::bad_request(format!("error decoding patch: {why}"))
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::bad_request(format!("error decoding patch: {}", shown::json_fault(body, &error))))
 }
 
 fn mistyped(value: &Value, wanted: &str) -> Failure {

@@ -28,7 +28,10 @@ pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
         _ => json!({"userInfo": {"username": call.user.name, "groups": call.user.groups}}),
     };
     if review["metadata"].is_null() {
-        review["metadata"] = json!({"creationTimestamp": null});
+        review["metadata"] = json!({});
+    }
+    if call.kind.kind == "SelfSubjectReview" {
+        review["metadata"]["creationTimestamp"] = json!(super::admit::now());
     }
     Answer::json(201, &review)
 }

@@ -109,7 +109,7 @@ impl Server {
                 let verb = parts.method.as_str().to_lowercase();
                 if !is_public(&page) && !self.access.allows_path(&user, &verb, &page) {
                     let why = format!("User {:?} cannot {verb} path {page:?}", user.name);
-                    return Err(Failure::plain(403, "Forbidden", format!("forbidden: {why}")));
+                    return Err(Failure::plain(403, "Forbidden", format!("forbidden: {why}")).with_causes(vec![]));
                 }
                 pages::answer(self, parts, query, &page)
             }

@@ -68,6 +68,27 @@ pub(super) fn float(f: f64) -> String {
     format!("{f}")
 }
 
+/// Why a text is no JSON, in the words of the real server's decoder where it has its own for the fault.
+pub(super) fn json_fault(bytes: &[u8], error: &serde_json::Error) -> String {
+    let line_start = bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum::<usize>();
+    let at = line_start + error.column().saturating_sub(1);
+    let found = bytes.get(at).map(|byte| char::from(*byte));
+    match (error.to_string(), found) {
+        _ if error.is_eof() => "unexpected end of JSON input".into(),
+        (text, Some(c)) if text.starts_with("trailing characters") => {
+            format!("invalid character '{c}' after top-level value")
+        }
+        (text, Some(c)) if text.starts_with("expected value") => {
+            format!("invalid character '{c}' looking for beginning of value")
+        }
+        (text, _) => text,
+    }
+}
+
 /// Whether two values are the same to the API: 5 and 5.0 are.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
@@ -97,6 +118,15 @@ mod tests {
         let shown: Vec<_> =
             [json!(5), json!(5.0), json!(0.5), json!(1e21), json!(0.00001), json!(-1)].iter().map(value).collect();
         assert_eq!(shown, ["5", "5", "0.5", "1e+21", "1e-05", "-1"]);
+    }
+
+    #[test]
+    fn broken_json_is_told_as_go_tells_it() {
+        let fault = |text: &str| json_fault(text.as_bytes(), &serde_json::from_str::<Value>(text).unwrap_err());
+        assert_eq!(fault("{\"a\":"), "unexpected end of JSON input");
+        assert_eq!(fault("{} x"), "invalid character 'x' after top-level value");
+        assert_eq!(fault("spec: 1"), "invalid character 's' looking for beginning of value");
+        assert_eq!(fault("{\n\"a\": x}"), "invalid character 'x' looking for beginning of value");
     }
 
     #[test]

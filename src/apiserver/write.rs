@@ -13,6 +13,7 @@ use super::{
     fields::{self, Writer},
     identity,
     kinds::{Nature, from_stored, to_stored},
+    metadata,
     options::{self, Validation, WriteOptions},
     patch,
     read::{place, show},
@@ -129,13 +130,13 @@ pub(super) async fn patch(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failu
             let options = options::read(call.query, "PatchOptions", false)?;
             patched(call, &options, |live| super::strategic::patch(live, bytes)).await
         }
-        other => {
+        _ => {
             let mut types =
                 vec!["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
             if !call.kind.is_custom() {
                 types.insert(2, "application/strategic-merge-patch+json");
             }
-            Err(Failure::unsupported_media_type(other, &types))
+            Err(Failure::unsupported_media_type(&types))
         }
     }
 }
@@ -169,14 +170,14 @@ async fn apply(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
     }
     let mut warnings =
         if options.validation == Validation::Warn { admit::duplicate_warnings(&decoded.duplicates) } else { vec![] };
-    let mut applied = decoded.object;
-    identity::check_applied(call, &mut applied)?;
+    let applied = decoded.object;
+    identity::check_applied(call, &applied)?;
     let now = admit::now();
     let writer = writer(call, &options, &now);
     for _ in 0..ATTEMPTS {
         if call.server.store.get(&key(call)).is_some() {
             let object = change(call, &options, &mut warnings, |live, _| {
-                Ok((fields::apply(&call.kind.schema, Some(live), &applied, writer, options.force)?, true))
+                Ok((merged(call, Some(live), &applied, writer, options.force)?, true))
             })
             .await;
             match object {
@@ -188,7 +189,7 @@ async fn apply(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
             return Err(call.not_found());
         }
         identity::check_applied_uid(call, &applied)?;
-        let mut object = fields::apply(&call.kind.schema, None, &applied, writer, options.force)?;
+        let mut object = merged(call, None, &applied, writer, options.force)?;
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
@@ -199,6 +200,19 @@ async fn apply(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
         }
     }
     Err(Failure::stale(&call.kind.group, &call.kind.plural, &call.request.name))
+}
+
+/// The object after an apply, its metadata as a typed decoder leaves it.
+fn merged(
+    call: &Call<'_>,
+    live: Option<&Value>,
+    applied: &Value,
+    writer: Writer<'_>,
+    force: bool,
+) -> Result<Value, Failure> {
+    let mut object = fields::apply(&call.kind.schema, live, applied, writer, force)?;
+    metadata::decode(&mut object, &call.kind.kind, &call.kind.version)?;
+    Ok(object)
 }
 
 fn key(call: &Call<'_>) -> Key {

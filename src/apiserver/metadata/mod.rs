@@ -77,6 +77,7 @@ pub fn validate(object: &Value, rule: NameRule, namespaced: bool) -> Vec<Cause> 
         (false, _) => faults.push(Cause::forbidden("metadata.namespace", "not allowed on this type")),
     }
     faults.extend(common(meta));
+    faults.extend(finalizers(&meta["finalizers"]));
     faults
 }
 
@@ -89,11 +90,20 @@ fn masked(prefix: &str) -> String {
 }
 
 /// The faults of a change of metadata: what never changes, no new finalizers while the object is being deleted, and what
-/// [`validate`] says of labels, annotations, finalizers and owners.
+/// [`validate`] says of labels, annotations, finalizers and owners. As in the real server's answers each is listed as often
+/// as it is checked on the way; the sentence of the whole refusal tells it once.
 pub fn validate_update(object: &Value, old: &Value) -> Vec<Cause> {
+    let mut faults = common(&object["metadata"]);
+    faults.extend(finalizers(&object["metadata"]["finalizers"]));
+    let changes = changes(&object["metadata"], &old["metadata"]);
+    faults.extend(changes.iter().cloned());
+    faults.extend(changes);
+    faults
+}
+
+fn changes(meta: &Value, before: &Value) -> Vec<Cause> {
     const FIXED: [&str; 6] =
         ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
-    let (meta, before) = (&object["metadata"], &old["metadata"]);
     let mut faults = Vec::new();
     if !before["deletionTimestamp"].is_null() {
         faults.extend(new_finalizers(meta, before));
@@ -134,7 +144,6 @@ fn common(meta: &Value) -> Vec<Cause> {
     }
     faults.extend(annotations(&meta["annotations"]));
     faults.extend(owners(&meta["ownerReferences"]));
-    faults.extend(finalizers(&meta["finalizers"]));
     for (i, entry) in meta["managedFields"].as_array().into_iter().flatten().enumerate() {
         faults.extend(managed_entry(entry, &format!("metadata.managedFields[{i}]")));
     }
