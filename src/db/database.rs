@@ -154,3 +154,6 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, DbError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests;

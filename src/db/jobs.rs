@@ -92,7 +92,8 @@ pub struct JobRow {
 }
 
 /// Sets the unfinished jobs of one Distribution: makes those that are new, takes up cancelled ones that are wanted
-/// again, cancels the others. `false` if nothing changed.
+/// again, cancels the others. `false` if nothing changed. What the points should hold is set before
+/// ([`super::locations::want`]): where the jobs stand is read from there.
 ///
 /// # Errors
 /// If the database cannot be written.
@@ -118,11 +119,11 @@ pub fn set(tx: &mut Tx, namespace: &str, distribution: &str, specs: &[JobSpec], 
         };
     }
     if changed {
-        let packages: BTreeSet<&String> = specs.iter().map(|spec| &spec.package).collect();
-        for package in packages {
-            follow(tx, &ObjectName::new(namespace, package), now_ms)?;
-        }
         tx.touch(Change::Jobs);
+    }
+    let packages: BTreeSet<&String> = specs.iter().map(|spec| &spec.package).collect();
+    for package in packages {
+        changed |= follow(tx, &ObjectName::new(namespace, package), now_ms)?;
     }
     Ok(changed)
 }
@@ -151,11 +152,11 @@ pub fn set_phase(
 
 /// Brings the Distribute phase of a package's unfinished jobs in line with what the points report. A job whose start
 /// lies ahead stays pending: its version is not wanted anywhere yet.
-pub(super) fn follow(tx: &mut Tx, package: &ObjectName, now_ms: i64) -> Result<(), DbError> {
+pub(super) fn follow(tx: &mut Tx, package: &ObjectName, now_ms: i64) -> Result<bool, DbError> {
     let found: Vec<(JobRow, bool, LocationState, Option<String>)> = {
         let mut statement = tx.prepare_cached(
             "SELECT jobs.*, locations.wanted AS wanted, locations.state AS location, locations.detail AS why,
-                 coalesce(locations.resend_honoured, '') = coalesce(jobs.resend_token, '') AS honoured
+                 coalesce(locations.resend_honoured, '') = coalesce(locations.resend_wanted, '') AS honoured
              FROM jobs JOIN locations ON locations.point = jobs.point AND locations.namespace = jobs.namespace
                  AND locations.package = jobs.package AND locations.source_version = jobs.source_version
              WHERE jobs.namespace = ?1 AND jobs.package = ?2 AND jobs.finished_ms IS NULL",
@@ -186,7 +187,7 @@ pub(super) fn follow(tx: &mut Tx, package: &ObjectName, now_ms: i64) -> Result<(
     if changed {
         tx.touch(Change::Jobs);
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Deletes jobs that were finished before `before_ms`.
@@ -347,3 +348,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         finished_ms: row.get("finished_ms")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

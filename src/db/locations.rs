@@ -327,3 +327,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<LocationRow> {
         updated_ms: row.get("updated_ms")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

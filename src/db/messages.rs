@@ -224,3 +224,6 @@ pub fn number(connection: &Connection) -> Result<u64, DbError> {
     let mut statement = connection.prepare_cached("SELECT count(*) AS number FROM messages")?;
     Ok(statement.query_row((), |row| super::column::count(row, "number"))?)
 }
+
+#[cfg(test)]
+mod tests;

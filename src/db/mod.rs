@@ -32,3 +32,5 @@ pub use writer::Tx;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod kill_tests;

@@ -181,3 +181,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<RecordRow> {
         published_ms: row.get("published_ms")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

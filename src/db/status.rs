@@ -273,3 +273,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<StatusRow> {
         output: row.get("output")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

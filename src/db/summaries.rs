@@ -286,7 +286,8 @@ pub fn rebuild(tx: &mut Tx) -> Result<(), DbError> {
     tx.execute_batch(
         "DELETE FROM component_counts;
          INSERT INTO component_counts (system, component, informational, warnings, errors)
-             SELECT system, component, sum(severity = 1), sum(severity = 2), sum(severity = 3)
+             SELECT system, component, sum(CASE WHEN severity = 1 THEN 1 ELSE 0 END),
+                 sum(CASE WHEN severity = 2 THEN 1 ELSE 0 END), sum(CASE WHEN severity = 3 THEN 1 ELSE 0 END)
              FROM messages GROUP BY system, component;
          DELETE FROM advertisement_states;
          INSERT INTO advertisement_states (namespace, advertisement, state, clients)
@@ -314,3 +315,6 @@ pub fn rebuild(tx: &mut Tx) -> Result<(), DbError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

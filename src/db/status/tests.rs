@@ -1,0 +1,81 @@
+//! Rows follow a client's messages and never go back.
+
+use super::*;
+use crate::{
+    db::{
+        devices,
+        fixtures::{NOW, client, message, scratch, sender},
+        messages::store_batch,
+    },
+    model::message::{EXIT_CODE, OUTPUT, PROGRAM, SOURCE_VERSION, USER},
+};
+
+fn editor() -> ObjectName {
+    ObjectName::new("default", "editor")
+}
+
+fn says(tx: &mut Tx, outbox: &str, seq: u64, state: RunState, attributes: &[(&str, &str)]) {
+    let mut message = StatusMessage { time_ms: NOW + seq as i64, ..message("editor", state) };
+    message.attributes.extend(attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    store_batch(tx, &sender("c1"), outbox, &[(seq, message)], NOW + 100).unwrap();
+}
+
+fn row(tx: &Tx) -> StatusRow {
+    get(tx, "c1", &editor()).unwrap().unwrap()
+}
+
+#[test]
+fn a_row_tells_the_story_of_the_last_run() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    says(&mut tx, "o", 1, RunState::Accepted, &[(PROGRAM, "install")]);
+    says(&mut tx, "o", 2, RunState::Running, &[(SOURCE_VERSION, "3"), (USER, "ann")]);
+    says(&mut tx, "o", 3, RunState::Failed, &[(EXIT_CODE, "7"), (OUTPUT, "no space")]);
+    let failed = row(&tx);
+    assert_eq!((failed.state, failed.exit_code, failed.attempts), (RunState::Failed, Some(7), 1));
+    assert_eq!((failed.output.as_deref(), failed.user.as_deref()), (Some("no space"), Some("ann")));
+    assert_eq!((failed.accepted_ms, failed.source_version), (Some(NOW + 1), Some(3)));
+    says(&mut tx, "o", 4, RunState::Retrying, &[]);
+    assert_eq!(row(&tx).exit_code, Some(7), "what it is retried for");
+    says(&mut tx, "o", 5, RunState::Running, &[]);
+    let again = row(&tx);
+    assert_eq!((again.attempts, again.exit_code, again.output, again.user), (2, None, None, None));
+    says(&mut tx, "o", 6, RunState::Running, &[]);
+    assert_eq!(row(&tx).attempts, 2, "still the same run");
+    says(&mut tx, "o", 7, RunState::Succeeded, &[(EXIT_CODE, "0")]);
+    let done = row(&tx);
+    assert_eq!((done.state, done.exit_code, done.program.as_deref()), (RunState::Succeeded, Some(0), Some("install")));
+    assert_eq!(of_client(&tx, "c1").unwrap(), [StatusRow { output: None, ..done }]);
+}
+
+#[test]
+fn late_messages_are_stored_but_do_not_move_the_row() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    says(&mut tx, "old", 1, RunState::Accepted, &[]);
+    says(&mut tx, "old", 5, RunState::Succeeded, &[]);
+    says(&mut tx, "old", 3, RunState::Running, &[]);
+    assert_eq!(row(&tx).state, RunState::Succeeded);
+    // The client lost its state and began a new outbox, whose numbers start again.
+    says(&mut tx, "new", 1, RunState::Accepted, &[]);
+    assert_eq!(row(&tx).state, RunState::Accepted);
+    says(&mut tx, "old", 6, RunState::Failed, &[]);
+    assert_eq!(row(&tx).state, RunState::Accepted);
+    assert_eq!(crate::db::summaries::client_states(&tx, &editor()).unwrap(), [(RunState::Accepted, 1)].into());
+}
+
+#[test]
+fn rows_go_with_their_client_or_advertisement() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    says(&mut tx, "o", 1, RunState::Accepted, &[]);
+    assert_eq!(states(&tx, &editor()).unwrap(), [("c1".to_owned(), RunState::Accepted)]);
+    assert_eq!(page(&tx, Some("default"), None, 9).unwrap(), of_advertisement(&tx, &editor()).unwrap());
+    assert_eq!(page(&tx, None, Some(&row(&tx)), 9).unwrap(), []);
+    forget_advertisement(&mut tx, &editor()).unwrap();
+    assert_eq!(of_advertisement(&tx, &editor()).unwrap(), []);
+    says(&mut tx, "o", 2, RunState::Waiting, &[]);
+    devices::delete(&mut tx, "c1", NOW).unwrap();
+    assert_eq!(of_advertisement(&tx, &editor()).unwrap(), []);
+    assert_eq!(crate::db::summaries::client_states(&tx, &editor()).unwrap(), [].into());
+}
