@@ -34,3 +34,5 @@ pub use writer::Tx;
 mod fixtures;
 #[cfg(test)]
 mod kill_tests;
+#[cfg(test)]
+mod scale_tests;

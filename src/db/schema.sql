@@ -82,6 +82,7 @@ CREATE TABLE records (
     place INTEGER NOT NULL,
     published_ms INTEGER NOT NULL
 );
+CREATE INDEX records_place ON records (place);
 CREATE INDEX records_package ON records (namespace, package, place);
 CREATE TABLE current_records (
     namespace TEXT NOT NULL,
