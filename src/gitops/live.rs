@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::{StreamExt, stream::SelectAll};
@@ -79,7 +79,7 @@ struct State {
 
 impl Live {
     /// Watches until the future is dropped. Lost watches are taken up again with backoff.
-    pub async fn follow(&self, client: &Client, kinds: &Kinds) {
+    pub async fn follow(self: Arc<Self>, client: Client, kinds: Arc<Kinds>) {
         let kinds = kinds.in_order();
         self.state().kinds = kinds.len();
         let mut events = SelectAll::new();

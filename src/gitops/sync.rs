@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use kube::Client;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use super::{
     ledger::{Ledger, LedgerError, Owned},
     live::{Live, LiveObject},
     load::Loaded,
-    plan_sync::{self, Facts, Guard, Plan},
+    plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
     state::{bounded, chain},
     watch::Changes,
@@ -41,6 +41,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// First and longest pause after a refusal of the object itself, which only a change cures.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// A directory that changes all the time is taken as it is after so many reads.
+const READS_MAX: usize = 5;
 /// How long to wait before looking again at a source that cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(2);
 
@@ -79,25 +81,28 @@ pub async fn run(
     let reader = Reader::new(config.source.clone(), &config.state, kinds.clone()).map_err(SyncError::State)?;
     let ledger = Ledger::open(&config.state.join("ledger.json"))?;
     revisions.send_modify(|state| state.applying = true);
-    let live = Live::default();
+    let live = Arc::new(Live::default());
     let mut sync = Sync {
         config,
         client: client.clone(),
         kinds: kinds.clone(),
         reader,
         ledger,
-        live: &live,
+        live: live.clone(),
         revisions,
         failures: BTreeMap::new(),
         missing: BTreeMap::new(),
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = live.follow(&client, &kinds) => {}
+        () = live.follow(client, kinds) => {}
         () = sync.work() => {}
     }
     Ok(())
 }
+
+/// What the API server holds after a write.
+type WriteResult = Result<LiveObject, WriteError>;
 
 /// A write that failed.
 #[derive(Debug)]
@@ -107,20 +112,20 @@ struct Failure {
     again_at: Instant,
 }
 
-struct Sync<'a> {
+struct Sync {
     config: SyncConfig,
     client: Client,
     kinds: Arc<Kinds>,
     reader: Reader,
     ledger: Ledger,
-    live: &'a Live,
+    live: Arc<Live>,
     revisions: watch::Sender<RevisionState>,
     failures: BTreeMap<ObjectKey, Failure>,
     /// Objects that are missing from the tree, and since when.
     missing: BTreeMap<ObjectKey, Instant>,
 }
 
-impl Sync<'_> {
+impl Sync {
     async fn work(&mut self) {
         let mut changes: Option<Changes> = None;
         let mut look = true;
@@ -128,7 +133,8 @@ impl Sync<'_> {
             if changes.is_none() {
                 changes = self.reader.changes().await.ok();
             }
-            let again_at = self.pass(look).await;
+            let read = self.read(look, &mut changes).await;
+            let again_at = self.pass(read).await;
             let changed = async {
                 match &mut changes {
                     Some(changes) => changes.next().await,
@@ -143,9 +149,22 @@ impl Sync<'_> {
         }
     }
 
-    /// Reads the source, brings the API to it, reports. Answers when to look again at the latest.
-    async fn pass(&mut self, look: bool) -> Instant {
-        let revision = match self.reader.read(look).await {
+    /// Reads the source; again if it changed meanwhile, but not for ever.
+    async fn read(&mut self, look: bool, changes: &mut Option<Changes>) -> Result<Revision, RevisionError> {
+        let mut read = self.reader.read(look).await;
+        let Some(changes) = changes.as_mut().filter(|_| look) else { return read };
+        for _ in 1..READS_MAX {
+            if !changes.interrupted().await {
+                break;
+            }
+            read = self.reader.read(look).await;
+        }
+        read
+    }
+
+    /// Brings the API to what was read and reports. Answers when to look again at the latest.
+    async fn pass(&mut self, read: Result<Revision, RevisionError>) -> Instant {
+        let revision = match read {
             Ok(revision) => revision,
             Err(error) => return self.report_unreadable(&error),
         };
@@ -178,7 +197,7 @@ impl Sync<'_> {
         let pausing = self.failures.iter().filter(|(_, failure)| failure.again_at > now);
         let pausing: BTreeSet<ObjectKey> = pausing.map(|(key, _)| key.clone()).collect();
         let in_mid_edit = self.reader.may_be_in_mid_edit();
-        let (missing, live) = (&mut self.missing, self.live);
+        let (missing, live) = (&mut self.missing, &self.live);
         live.with(|live| {
             let acknowledged: Vec<String> = acknowledgements(live);
             let mut facts = Facts {
@@ -211,15 +230,10 @@ impl Sync<'_> {
             }
         }
         for wave in &plan.apply {
-            let this = &*self;
-            let writes = wave.iter().map(|(index, why)| {
-                let loaded = &revision.manifests.objects[*index];
-                tracing::debug!(object = %loaded.key, ?why, "git sync applies");
-                async move { (loaded, this.apply(loaded, &revision.id).await) }
-            });
+            let writes: Vec<_> = wave.iter().map(|(index, why)| self.write(revision, *index, *why)).collect();
             let results: Vec<_> = stream::iter(writes).buffer_unordered(CONCURRENCY).collect().await;
-            for (loaded, result) in results {
-                self.note_applied(loaded, result);
+            for (index, result) in results {
+                self.note_applied(&revision.manifests.objects[index], result);
             }
         }
         for (key, uid) in &plan.remove {
@@ -245,14 +259,21 @@ impl Sync<'_> {
         }
     }
 
-    async fn apply(&self, loaded: &Loaded, revision: &str) -> Result<LiveObject, WriteError> {
-        let Some(kind) = self.kinds.get(&loaded.key.kind) else { return Err(WriteError::Timeout) };
-        let desired = apply::desired(loaded, &self.config.name, revision);
-        let applied = apply::apply(&self.client, kind, &loaded.key, &desired).await?;
-        Ok(LiveObject::of(&applied))
+    /// One write, which borrows nothing so that several can be under way.
+    fn write(&self, revision: &Revision, index: usize, why: Why) -> BoxFuture<'static, (usize, WriteResult)> {
+        let (client, kinds, manifests) = (self.client.clone(), self.kinds.clone(), revision.manifests.clone());
+        let (sync, id) = (self.config.name.clone(), revision.id.clone());
+        let write = async move {
+            let loaded = &manifests.objects[index];
+            tracing::debug!(object = %loaded.key, ?why, "git sync applies");
+            let Some(kind) = kinds.get(&loaded.key.kind) else { return (index, Err(WriteError::Timeout)) };
+            let applied = apply::apply(&client, kind, &loaded.key, &apply::desired(loaded, &sync, &id)).await;
+            (index, applied.map(|object| LiveObject::of(&object)))
+        };
+        write.boxed()
     }
 
-    fn note_applied(&mut self, loaded: &Loaded, result: Result<LiveObject, WriteError>) {
+    fn note_applied(&mut self, loaded: &Loaded, result: WriteResult) {
         match result {
             Ok(live) => {
                 self.failures.remove(&loaded.key);

@@ -9,7 +9,11 @@ use std::{
 };
 
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::git::Repository;
 
@@ -22,6 +26,9 @@ const BLIND_INTERVAL: Duration = Duration::from_secs(5);
 pub const QUIET: Duration = Duration::from_millis(100);
 /// A directory that never comes to rest is read after this time anyway.
 pub const QUIET_MAX: Duration = Duration::from_secs(1);
+
+/// How long a notice may be on its way from the kernel to us.
+const NOTICE_DELAY: Duration = Duration::from_millis(20);
 
 /// What is watched.
 #[derive(Debug, Clone)]
@@ -78,9 +85,23 @@ impl Changes {
             // The keeper never ends by itself; if it did, polling at the caller's resync is what is left.
             std::future::pending::<()>().await;
         }
+        self.rest().await;
+    }
+
+    /// Whether a directory changed while it was just being read; what was read may then be half of a file. Gives a
+    /// directory that did time to come to rest.
+    pub async fn interrupted(&mut self) -> bool {
+        let interrupted = self.settle && matches!(timeout(NOTICE_DELAY, self.notices.recv()).await, Ok(Some(())));
+        if interrupted {
+            self.rest().await;
+        }
+        interrupted
+    }
+
+    async fn rest(&mut self) {
+        let quiet = async { while let Ok(Some(())) = timeout(QUIET, self.notices.recv()).await {} };
         if self.settle {
-            let rest = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, self.notices.recv()).await {} };
-            let _ = tokio::time::timeout(QUIET_MAX, rest).await;
+            let _ = timeout(QUIET_MAX, quiet).await;
         }
     }
 
@@ -93,6 +114,8 @@ impl Changes {
 /// Keeps a watcher in place, also when what it watches is moved away and comes back, and polls beside it.
 async fn keep(place: Place, sender: mpsc::Sender<()>) {
     let mut watcher = watch(&place, &sender);
+    // What changed before the watcher was in place went unnoticed.
+    let _ = sender.try_send(());
     let (mut seen, mut watched) = (fingerprint(&place), identity(&place));
     let mut blind_for = Duration::ZERO;
     loop {
@@ -100,7 +123,8 @@ async fn keep(place: Place, sender: mpsc::Sender<()>) {
         let (now, at) = (fingerprint(&place), identity(&place));
         if at != watched || watcher.is_none() && at.iter().any(Option::is_some) {
             watcher = watch(&place, &sender);
-            watched = at.clone();
+            watched.clone_from(&at);
+            let _ = sender.try_send(());
         }
         blind_for = if watcher.is_some() { Duration::ZERO } else { blind_for + POLL_INTERVAL };
         if now != seen || blind_for >= BLIND_INTERVAL {

@@ -8,4 +8,6 @@ mod require;
 
 #[cfg(feature = "server")]
 mod apiserver;
+#[cfg(feature = "server")]
+mod gitops;
 mod run;
