@@ -14,6 +14,7 @@ pub mod report;
 pub mod site;
 pub mod status;
 pub mod summaries;
+pub mod sweep;
 pub mod tokens;
 pub mod versions;
 
