@@ -5,20 +5,28 @@
 
 pub mod collect;
 pub mod digest;
+pub mod drive;
 pub mod durable;
 pub mod library;
 pub mod manifest;
 pub mod path;
+pub mod publish;
+pub mod tree;
+pub mod verify;
 
 pub mod beneath;
 pub mod copy;
 mod error;
 mod import;
+mod repair;
 
 pub use collect::Collected;
 pub use digest::Digest;
+pub use drive::{DriveConfig, VersionKey};
 pub use error::ContentError;
 pub use import::Import;
 pub use library::Library;
 pub use manifest::{Entry, Manifest};
 pub use path::SafePath;
+pub use publish::{Published, Publisher};
+pub use verify::{Fault, FaultKind};
