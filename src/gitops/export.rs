@@ -61,8 +61,9 @@ impl Exports {
         Ok(Self { directory: directory.to_owned(), known: Mutex::default() })
     }
 
-    /// The export of a commit, made now if it is not there yet. Files that the `previous` export has too are linked
-    /// from there rather than written again.
+    /// The export of a commit, made now if it is not there yet. Files that the `previous` export has too are copied
+    /// from there, which file systems with reflinks do at once. They are never hard-linked: a link changes the times of
+    /// a file that a snapshot of the previous export may just be reading.
     pub async fn export(
         &self,
         repository: &Repository,
@@ -77,7 +78,7 @@ impl Exports {
         let mut listing = list(repository, commit).await?;
         let building = self.directory.join(format!("{UNFINISHED}{name}"));
         remove_tree(&building).map_err(write_failed)?;
-        prepare(&building, &listing, previous.as_deref(), commit)?;
+        prepare(&building, &listing, commit)?;
         let result = fill(repository, commit, &building, &mut listing, previous).await;
         let root = self.directory.join(&name);
         let finished = result.and_then(|()| {
@@ -120,12 +121,7 @@ impl Exports {
 }
 
 /// Makes the directories, and checks that everything fits.
-fn prepare(
-    building: &Path,
-    listing: &Listing,
-    previous: Option<&Export>,
-    commit: &CommitId,
-) -> Result<(), ExportError> {
+fn prepare(building: &Path, listing: &Listing, commit: &CommitId) -> Result<(), ExportError> {
     let commit = commit.as_str().to_owned();
     let make = || -> io::Result<u64> {
         let mut builder = DirBuilder::new();
@@ -140,9 +136,7 @@ fn prepare(
         Ok((volume.f_bavail * volume.f_frsize).saturating_sub(RESERVE_BYTES))
     };
     let free_bytes = make().map_err(|source| ExportError::Write { commit: commit.clone(), source })?;
-    let there = previous.map(by_blob).unwrap_or_default();
-    let missing = listing.files.iter().filter(|file| !there.contains_key(&(file.blob.as_str(), file.executable)));
-    let needed_bytes = missing.fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
+    let needed_bytes = listing.files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
     if needed_bytes > free_bytes {
         return Err(ExportError::NoSpace { commit, needed_bytes, free_bytes });
     }
@@ -153,7 +147,7 @@ fn by_blob(export: &Export) -> HashMap<(&str, bool), PathBuf> {
     export.files.iter().map(|file| ((file.blob.as_str(), file.executable), export.root.join(&file.path))).collect()
 }
 
-/// Links what the previous export has, writes the rest, and puts dangling links where nothing can be written. Links
+/// Copies what the previous export has, writes the rest, and puts dangling links where nothing can be written. Links
 /// come last, so that no path of the commit can lead through one.
 async fn fill(
     repository: &Repository,
@@ -164,7 +158,7 @@ async fn fill(
 ) -> Result<(), ExportError> {
     let failed = |source| ExportError::Write { commit: commit.as_str().to_owned(), source };
     let (files, into) = (listing.files.clone(), building.to_owned());
-    let missing = tokio::task::spawn_blocking(move || link(files, previous.as_deref(), &into)).await;
+    let missing = tokio::task::spawn_blocking(move || copy(files, previous.as_deref(), &into)).await;
     let missing = missing.map_err(|error| failed(io::Error::other(error)))?;
     if !missing.is_empty() {
         let pointers = fetch(repository, commit, building, &missing).await?;
@@ -183,16 +177,20 @@ async fn fill(
     Ok(())
 }
 
-/// Links every file that the previous export has; answers the others. A link that fails is no loss: the file is
-/// written instead.
-fn link(files: Vec<ListedFile>, previous: Option<&Export>, into: &Path) -> Vec<ListedFile> {
+/// Copies every file that the previous export has, with its mode; answers the others. A copy that fails is no loss: the
+/// file is written instead.
+fn copy(files: Vec<ListedFile>, previous: Option<&Export>, into: &Path) -> Vec<ListedFile> {
     let there = previous.map(by_blob).unwrap_or_default();
-    let linked = |file: &ListedFile| {
-        there
-            .get(&(file.blob.as_str(), file.executable))
-            .is_some_and(|from| fs::hard_link(from, into.join(&file.path)).is_ok())
+    let copied = |file: &ListedFile| {
+        let to = into.join(&file.path);
+        let Some(from) = there.get(&(file.blob.as_str(), file.executable)) else { return false };
+        let whole = fs::copy(from, &to).is_ok_and(|bytes| bytes == file.size_bytes);
+        if !whole {
+            let _ = fs::remove_file(&to);
+        }
+        whole
     };
-    files.into_iter().filter(|file| !linked(file)).collect()
+    files.into_iter().filter(|file| !copied(file)).collect()
 }
 
 fn remove_tree(directory: &Path) -> io::Result<()> {

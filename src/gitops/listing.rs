@@ -1,7 +1,7 @@
 //! What a commit holds: its files, and the entries that have no bytes to distribute. Refuses paths that no honest
 //! repository has. Reads names only, no content.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use super::git::{CommitId, GitError, Repository};
 
@@ -126,11 +126,13 @@ pub(crate) async fn list(repository: &Repository, commit: &CommitId) -> Result<L
 fn parse_listing(output: &[u8], commit: &CommitId) -> Result<Listing, ExportError> {
     let commit = || commit.as_str().to_owned();
     let mut listing = Listing::default();
+    let mut seen = HashSet::new();
     for line in output.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
         let tab = line.iter().position(|byte| *byte == b'\t').unwrap_or(0);
         let (head, path) = (String::from_utf8_lossy(&line[..tab]), line.get(tab + 1..).unwrap_or_default());
         let shown = || String::from_utf8_lossy(path).escape_debug().to_string();
-        if !safe(path) {
+        // A tree that names a file twice was made to confuse.
+        if !safe(path) || !seen.insert(path) {
             return Err(ExportError::UnsafePath { commit: commit(), path: shown() });
         }
         if listing.files.len() >= MAX_FILES {
