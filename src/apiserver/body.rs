@@ -74,7 +74,7 @@ pub(super) fn decode(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<De
 pub(super) fn decode_apply(bytes: &[u8]) -> Result<Decoded, Failure> {
     let decoded =
         if bytes.trim_ascii_start().starts_with(b"{") { json(bytes).or_else(|_| yaml(bytes)) } else { yaml(bytes) };
-    let fault = |e: String| Failure::bad_request(format!("error decoding YAML: {e}"));
+    let fault = |e: String| Failure::bad_request(format!("error decoding YAML: error converting YAML to JSON: {e}"));
     let decoded = decoded.map_err(|p| fault(p.to_string()))?;
     if decoded.object.is_object() { Ok(decoded) } else { Err(fault("an apply needs an object".into())) }
 }
@@ -177,8 +177,19 @@ fn yaml(bytes: &[u8]) -> Result<Decoded, Problem> {
     let read = serde_yaml::with_deserializer_from_str_with_options(first_document(text), options, |reader| {
         Tree { path: String::new(), duplicates: &mut duplicates }.deserialize(reader)
     });
-    let object = read.map_err(|e| Problem::Yaml(format!("error converting YAML to JSON: yaml: {e}")))?;
+    let object = read.map_err(|e| Problem::Yaml(broken_yaml(&e)))?;
     Ok(Decoded { object, duplicates })
+}
+
+/// What is wrong with a YAML text: the line and the reason, without the picture that a terminal would get.
+fn broken_yaml(error: &serde_yaml::Error) -> String {
+    let line = error.location().map_or(0, |at| at.line());
+    let told = error.without_snippet().to_string();
+    let why = told.lines().next().unwrap_or_default();
+    let syntax =
+        ["unclosed bracket", "unexpected end", "unexpected eof"].iter().any(|s| why.to_lowercase().contains(s));
+    let why = if syntax { "did not find expected node content" } else { why };
+    format!("yaml: line {line}: {why}")
 }
 
 /// The text up to the second document.

@@ -10,7 +10,7 @@ use super::{
     negotiate::{self, Form},
     openapi,
     options::Query,
-    server::Server,
+    server::{Server, not_this_method},
 };
 
 /// The Kubernetes version whose behaviour is served, as clients compare it with their own.
@@ -29,11 +29,7 @@ pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) 
     if !get {
         let known = matches!(segments[..], ["version" | "api" | "apis" | "healthz" | "livez" | "readyz"]);
         return match known {
-            true => Err(Failure::plain(
-                405,
-                "MethodNotAllowed",
-                "the server does not allow this method on the requested resource",
-            )),
+            true => Err(not_this_method()),
             false => Ok(Answer::no_such_page()),
         };
     }

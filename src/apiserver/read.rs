@@ -147,21 +147,23 @@ pub(super) async fn page(call: &Call<'_>) -> Result<Page, Failure> {
 
 fn cut(all: Vec<(String, Object)>, start: &str, limit: usize, revision: u64, selection: &Selection) -> Page {
     let from = all.partition_point(|(path, _)| path.as_str() < start);
-    let mut found = all.into_iter().skip(from).filter(|(_, o)| selection.matches(o));
-    if limit == 0 {
-        return Page { items: found.map(|(_, o)| o).collect(), revision, token: String::new(), remaining: None };
-    }
-    let mut last = String::new();
-    let mut items = vec![];
-    for (path, object) in found.by_ref().take(limit) {
+    let mut rest = all.into_iter().skip(from);
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let (mut items, mut last) = (vec![], String::new());
+    while items.len() < limit {
+        let Some((path, object)) = rest.next() else { break };
+        if selection.matches(&object) {
+            items.push(object);
+        }
         last = path;
-        items.push(object);
     }
-    let rest = found.count();
-    let token =
-        if rest == 0 { String::new() } else { make_token(i64::try_from(revision).unwrap_or(-1), format!("{last}\0")) };
-    let remaining = (rest > 0 && selection.is_everything()).then_some(rest);
-    Page { items, revision, token, remaining }
+    // whether more of them is selected is not looked at: as with the real server, a last page may be empty
+    let left = rest.count();
+    if left == 0 {
+        return Page { items, revision, token: String::new(), remaining: None };
+    }
+    let token = make_token(i64::try_from(revision).unwrap_or(-1), format!("{last}\0"));
+    Page { items, revision, token, remaining: selection.is_everything().then_some(left) }
 }
 
 /// A page in the form the client wants.

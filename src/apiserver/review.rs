@@ -4,16 +4,19 @@ use serde_json::{Value, json};
 
 use super::{
     access::{Access, Action, User},
+    admit,
     answer::Answer,
     body,
     failure::{Cause, Failure},
+    fields, identity, kinds, options,
     server::Call,
+    write,
 };
 
 /// POST of a review: the question comes back with its answer as status.
 pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
     let mut review = body::decode(call.kind, call.content_type(), bytes)?.object;
-    super::identity::check_version(call, &review)?;
+    identity::check_version(call, &review)?;
     let access = &call.server.access;
     review["status"] = match call.kind.kind.as_str() {
         "SelfSubjectAccessReview" => access_status(access, call.user, &review["spec"])?,
@@ -27,13 +30,26 @@ pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
         }
         _ => json!({"userInfo": {"username": call.user.name, "groups": call.user.groups}}),
     };
-    if review["metadata"].is_null() {
+    if !review["metadata"].is_object() {
         review["metadata"] = json!({});
     }
+    let now = admit::now();
     if call.kind.kind == "SelfSubjectReview" {
-        review["metadata"]["creationTimestamp"] = json!(super::admit::now());
+        review["metadata"]["creationTimestamp"] = json!(now);
+    } else {
+        own(call, &mut review, &now)?;
     }
     Answer::json(201, &review)
+}
+
+/// Records the asker as manager of the question; the answer is nobody's.
+fn own(call: &Call<'_>, review: &mut Value, now: &str) -> Result<(), Failure> {
+    let options = options::read(call.query, "CreateOptions", false)?;
+    let status = review.as_object_mut().and_then(|r| r.remove("status"));
+    let writer = write::writer(call, &options, now);
+    fields::track_update(&call.kind.schema, kinds::skeleton(call.kind).as_ref(), review, writer);
+    review["status"] = status.unwrap_or_default();
+    Ok(())
 }
 
 fn access_status(access: &Access, user: &User, spec: &Value) -> Result<Value, Failure> {
@@ -57,14 +73,8 @@ fn access_status(access: &Access, user: &User, spec: &Value) -> Result<Value, Fa
         _ => {
             let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             let cause = Cause::invalid("spec.resourceAttributes", resource, why);
-            return Err(Failure::invalid("authorization.k8s.io", "SelfSubjectAccessReview", "", vec![cause]));
+            return Err(Failure::invalid("authorization.k8s.io", "", "", vec![cause]));
         }
     };
-    let reason =
-        if allowed { format!("Waybill: user {:?} has this right by its group", user.name) } else { String::new() };
-    let mut status = json!({"allowed": allowed});
-    if allowed {
-        status["reason"] = json!(reason);
-    }
-    Ok(status)
+    Ok(json!({"allowed": allowed}))
 }

@@ -202,7 +202,7 @@ fn verb_fault(kind: &Kind, request: &Request) -> Option<Failure> {
 }
 
 /// 405 as the paths of built-in kinds give it.
-fn not_this_method() -> Failure {
+pub(super) fn not_this_method() -> Failure {
     Failure::plain(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
         .with_causes(vec![])
 }

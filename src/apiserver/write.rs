@@ -219,7 +219,8 @@ fn key(call: &Call<'_>) -> Key {
     Key::new(&call.kind.resource, place(call), &call.request.name)
 }
 
-fn writer<'a>(call: &'a Call<'_>, options: &'a WriteOptions, now: &'a str) -> Writer<'a> {
+/// Who writes in this call, at `now`.
+pub(super) fn writer<'a>(call: &'a Call<'_>, options: &'a WriteOptions, now: &'a str) -> Writer<'a> {
     Writer {
         manager: fields::manager_of(&options.manager, call.user_agent()),
         subresource: &call.request.subresource,

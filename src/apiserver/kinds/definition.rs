@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ALL_VERBS, BadDefinition, Column, Kind, Nature};
+use super::{BadDefinition, CUSTOM_VERBS, Column, Kind, Nature};
 use crate::apiserver::{metadata::NameRule, schema::Schema};
 
 /// Reads one CRD document; it must have exactly one version, as conversion between versions is not served.
@@ -37,7 +37,7 @@ pub(super) fn kind(crd: &Value) -> Result<Kind, BadDefinition> {
         columns: columns(&version["additionalPrinterColumns"]),
         selectable: ["metadata.name", "metadata.namespace"].map(str::to_owned).into_iter().chain(own).collect(),
         version: text(&version["name"], "spec.versions[].name")?,
-        verbs: ALL_VERBS,
+        verbs: CUSTOM_VERBS,
         names: NameRule::Subdomain,
         nature: Nature::Custom,
         open_api: raw.clone(),

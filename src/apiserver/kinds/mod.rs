@@ -19,6 +19,10 @@ pub(super) use rules::{check, prepare, undecodable};
 pub(super) const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+/// The same for custom kinds, whose discovery has an order of its own.
+pub(super) const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
 /// What makes a kind different from a plain custom kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
