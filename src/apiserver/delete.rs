@@ -19,8 +19,8 @@ use super::{
 /// Times a deletion is computed again because another write came first.
 const ATTEMPTS: usize = 1000;
 
-const FOREGROUND: &str = "foregroundDeletion";
-const ORPHAN: &str = "orphan";
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+pub(super) const ORPHAN: &str = "orphan";
 
 /// What a deletion asks for.
 #[derive(Debug, Clone, Default)]
@@ -56,22 +56,23 @@ pub(super) async fn one(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure
     match delete(&call.server.store, call.kind, &key, &deletion).await? {
         // a namespace is answered as it ends
         Deleted::Waiting(object) => show(call, 200, &object),
-        Deleted::Gone(object) => Answer::json(
-            200,
-            &json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details(call.kind, &object),
-            }),
-        ),
+        Deleted::Gone(object) => gone(call.kind, &object),
     }
 }
 
-fn details(kind: &Kind, object: &Value) -> Value {
-    let mut details =
-        json!({"name": object["metadata"]["name"], "kind": kind.plural, "uid": object["metadata"]["uid"]});
+/// The answer when nothing is left of an object.
+pub(super) fn gone(kind: &Kind, object: &Value) -> Result<Answer, Failure> {
+    let mut details = json!({"name": object["metadata"]["name"], "kind": kind.plural});
     if !kind.group.is_empty() {
         details["group"] = json!(kind.group);
     }
-    details
+    if let Some(uid) = object["metadata"]["uid"].as_str() {
+        details["uid"] = json!(uid);
+    }
+    Answer::json(
+        200,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}),
+    )
 }
 
 /// DELETE of a collection: answered with the objects as they were.

@@ -201,13 +201,7 @@ pub(super) async fn answer(call: &Call<'_>, _index: usize, bytes: Bytes) -> Resu
     let deletes = matches!(verb, FleetVerb::Delete { .. });
     let code = if matches!(verb, FleetVerb::Create { .. }) { 201 } else { 200 };
     match ask(call, fleet, verb).await? {
-        FleetAnswer::Object(object) if deletes => Answer::json(
-            200,
-            &json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {"name": call.request.name, "group": GROUP, "kind": call.kind.plural, "uid": object["metadata"]["uid"]},
-            }),
-        ),
+        FleetAnswer::Object(object) if deletes => super::delete::gone(call.kind, &object),
         FleetAnswer::Object(object) => super::read::show(call, code, &Arc::new(object)),
         FleetAnswer::List { items, next, remaining } => list(call, items, &next, remaining),
     }

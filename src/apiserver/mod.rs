@@ -30,8 +30,10 @@ mod pages;
 mod table;
 
 mod admit;
+mod collector;
 mod definitions;
 mod delete;
+mod housekeeping;
 mod identity;
 mod namespaces;
 mod read;
@@ -96,7 +98,7 @@ impl ApiServer {
         definitions::publish(&store, &options.crds).map_err(failed)?;
         let access = Access::new(kinds.iter().map(|k| k.group.clone()));
         let server = Arc::new(Server { store: Arc::new(store), kinds, access, fleet: options.fleet });
-        tokio::spawn(namespaces::keep_emptying(Arc::downgrade(&server)));
+        tokio::spawn(housekeeping::keep(Arc::downgrade(&server)));
         Ok(ApiServer { server })
     }
 

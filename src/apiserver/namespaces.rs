@@ -1,6 +1,6 @@
 //! The life of namespaces: those that always exist, and the emptying of those that are being deleted.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -40,20 +40,11 @@ fn key(name: &str) -> Key {
     Key::new(&"namespaces".into(), "", name)
 }
 
-/// Empties terminating namespaces whenever something changes, as long as the server lives.
-pub(super) async fn keep_emptying(server: Weak<Server>) {
-    let Some(mut revisions) = server.upgrade().map(|s| s.store.revisions()) else { return };
-    loop {
-        revisions.borrow_and_update();
-        let Some(server) = server.upgrade() else { return };
-        for (name, namespace) in server.store.list(&"namespaces".into(), "").1 {
-            if namespace["metadata"]["deletionTimestamp"].is_string() {
-                empty(&server, &name, &namespace).await;
-            }
-        }
-        drop(server);
-        if revisions.changed().await.is_err() {
-            return;
+/// Takes every terminating namespace one step further.
+pub(super) async fn empty_terminating(server: &Server) {
+    for (name, namespace) in server.store.list(&"namespaces".into(), "").1 {
+        if namespace["metadata"]["deletionTimestamp"].is_string() {
+            empty(server, &name, &namespace).await;
         }
     }
 }

@@ -89,6 +89,22 @@ fn prepare_lease(object: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a new object of a typed kind has before its creator adds anything: members that its type always has are nobody's.
+pub(in super::super) fn skeleton(kind: &Kind) -> Option<Value> {
+    let members: &[&str] = match kind.nature {
+        Nature::Custom => return None,
+        Nature::Event => &["involvedObject", "source"],
+        Nature::NewEvent => &["regarding", "deprecatedSource"],
+        Nature::Secret | Nature::ConfigMap => &[],
+        _ => &["spec", "status"],
+    };
+    let mut object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
+    for member in members {
+        object[*member] = json!({});
+    }
+    Some(object)
+}
+
 /// The faults of a built-in object that is to be stored.
 pub(in super::super) fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = vec![];

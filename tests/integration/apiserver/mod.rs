@@ -2,6 +2,7 @@
 
 mod access;
 mod durability;
+mod fleet;
 mod kubectl;
 mod objects;
 mod support;

@@ -172,3 +172,29 @@ async fn sixty_patches_at_once_all_succeed() {
     futures::future::join_all(patches).await;
     assert_eq!(api.get("a").await.unwrap().labels().len(), 60);
 }
+
+#[tokio::test]
+async fn foreground_deletion_waits_for_dependents_and_orphans_are_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let api = api(&server);
+    for (owner, kid) in [("one", "kid"), ("two", "orphan")] {
+        let made = api.create(&PostParams::default(), &program(owner, json!({"command": "run"}))).await.unwrap();
+        let mut child = program(kid, json!({"command": "run"}));
+        child.metadata.owner_references = Some(vec![
+            serde_json::from_value(json!({"apiVersion": "content.example.dev/v1", "kind": "Program", "name": owner,
+                "uid": made.metadata.uid, "blockOwnerDeletion": true}))
+            .unwrap(),
+        ]);
+        api.create(&PostParams::default(), &child).await.unwrap();
+    }
+    for (name, params) in [("one", DeleteParams::foreground()), ("two", DeleteParams::orphan())] {
+        let waiting = api.delete(name, &params).await.unwrap().left().unwrap();
+        let uid = waiting.metadata.uid.unwrap();
+        let gone = kube::runtime::conditions::is_deleted(&uid);
+        let wait = kube::runtime::wait::await_condition(api.clone(), name, gone);
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap().unwrap();
+    }
+    assert_eq!(code(api.get("kid").await), 404);
+    assert!(api.get("orphan").await.unwrap().metadata.owner_references.is_none());
+}
