@@ -15,6 +15,7 @@ pub mod model;
 pub mod content;
 
 pub mod plan;
+pub mod transport;
 pub mod trust;
 pub mod wire;
 
