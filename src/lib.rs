@@ -6,6 +6,7 @@
 //! - [`plan`]: every decision as a pure function of (facts, now); [`wire`]: what processes say to each other;
 //!   [`trust`]: keys, signatures, certificates.
 //! - `api`: the Kubernetes kinds; `db`: the site database.
+//! - [`transport`]: TLS listeners and clients, for the shells.
 //! - The shells, which do I/O and do not import each other: [`agent`], `apiserver`, `gitops`, `source`, `controller`,
 //!   `cap`, `dp`, and `site`, which assembles the server-side ones.
 //! - `cli`: one file per verb.
@@ -15,9 +16,10 @@ pub mod model;
 pub mod content;
 
 pub mod plan;
-pub mod transport;
 pub mod trust;
 pub mod wire;
+
+pub mod transport;
 
 #[cfg(feature = "server")]
 pub mod api;
