@@ -19,7 +19,8 @@ pub mod server;
 #[cfg(feature = "server")]
 pub mod tls;
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 /// Makes ring the process's cryptography, for the libraries that ask for a default. Everything here names ring itself;
