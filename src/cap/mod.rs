@@ -1,1 +1,65 @@
-//! The client access point: where clients read policy and leave status.
+//! The client access point: where clients read policy and leave status. The same code is built into every site server
+//! and runs as `waybill cap`; only where status goes differs.
+//!
+//! [`published`] is what clients read, [`routes`] how they read it, [`relay`] how a separate access point passes on what
+//! they leave. It decides nothing about targeting, and it cannot forge: policy is signed by the site, status by clients.
+
+pub mod published;
+pub mod relay;
+pub mod routes;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::{Semaphore, watch};
+
+use self::published::Published;
+use crate::wire::{
+    access::BadContent,
+    inventory::Inventory,
+    status::{SignedBatch, StatusAck},
+};
+
+/// Long polls open at the same time at most; beyond it a poll is answered at once and the client comes back at its
+/// interval (issue: a cap on connections).
+pub const LONG_POLLS_MAX: usize = 10_000;
+
+/// Why something a client left was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It will never be taken: the text says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not by this sender.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Not now: full, cut off, busy. The sender keeps it and tries again.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Where an access point takes what clients leave: the site's own database, or the site over the network.
+pub trait Upstream: Send + Sync {
+    /// Stores a batch durably, once, and says up to where.
+    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>>;
+    /// Takes a client's inventory.
+    fn inventory(&self, client: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// Takes a complaint about bytes that a distribution point delivered.
+    fn bad_content(&self, client: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>>;
+}
+
+/// A client access point.
+#[derive(Clone)]
+pub struct Cap {
+    published: watch::Receiver<Arc<Published>>,
+    upstream: Arc<dyn Upstream>,
+    long_polls: Arc<Semaphore>,
+}
+
+impl Cap {
+    /// Serves what is published, and takes what clients leave to `upstream`.
+    #[must_use]
+    pub fn new(published: watch::Receiver<Arc<Published>>, upstream: Arc<dyn Upstream>) -> Self {
+        Self { published, upstream, long_polls: Arc::new(Semaphore::new(LONG_POLLS_MAX)) }
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::Error as _};
 pub const PATTERN: &str = "^([0-9]{1,9}(h|m|s))+$";
 
 /// A duration in whole seconds with its text form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
 
 impl Span {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One assignment of an advertisement: with any of these the program is mandatory (domain.md §1.9).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Assignment {
     /// A fixed instant by the client's clock. Of several missed ones only the latest counts (L3).
@@ -14,7 +14,7 @@ pub enum Assignment {
 }
 
 /// When an assigned program that already ran may start again (domain.md §1.10).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub enum Rerun {
     /// Only after a failure: at a later `at`, with a new source version or with a changed program.

@@ -21,7 +21,7 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub const ROOT_LIFETIME: Span = Span::from_secs(24 * 3_600);
 
 /// When the end of a program's output is sent along with its status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub enum ReportOutput {
     /// When the program failed.
@@ -34,7 +34,7 @@ pub enum ReportOutput {
 }
 
 /// How the agent behaves; from `ClientAgentConfig`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentConfig {
     /// Whether programs are started at all.
@@ -45,6 +45,8 @@ pub struct AgentConfig {
     pub cache_limit_bytes: u64,
     /// When output is sent along.
     pub report_output: ReportOutput,
+    /// Base URLs of the site's access points, sorted.
+    pub access_points: Vec<String>,
 }
 
 impl Default for AgentConfig {
@@ -55,12 +57,13 @@ impl Default for AgentConfig {
             poll_interval: Span::from_secs(3_600),
             cache_limit_bytes: 5 << 30,
             report_output: ReportOutput::OnFailure,
+            access_points: Vec::new(),
         }
     }
 }
 
 /// One advertisement as a client sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Offer {
     /// The advertisement.
@@ -86,7 +89,7 @@ pub struct Offer {
 }
 
 /// Everything a client is told: shared by all clients with equal content. Its digest is in the leaf.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyBody {
     /// How the agent behaves.

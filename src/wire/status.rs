@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::message::StatusMessage;
 
+/// What a client signs a batch for; see `trust::device`.
+pub const STATUS_PURPOSE: &str = "waybill.status.v1";
 /// Messages in one batch at most.
 pub const BATCH_MESSAGES_MAX: usize = 500;
 /// Bytes of one batch at most.

@@ -1,0 +1,216 @@
+//! A separate access point's ties to its site: it follows the site's policy snapshot, keeps it on disk so that it can
+//! serve while cut off, and passes on what clients leave. It verifies the site's signature and can forge nothing.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
+
+use super::{Refusal, Upstream, published::Published};
+use crate::{
+    content::{digest::Digest, durable},
+    trust::{envelope::Envelope, keys::TrustedKeys},
+    wire::{
+        access::{
+            BadContent, RELAY_BAD_CONTENT_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH, Relayed, SITE_RECORD_PATH,
+            SNAPSHOT_PATH, Snapshot,
+        },
+        inventory::Inventory,
+        policy::{PolicyRoot, ROOT_TYPE},
+        record::RECORD_TYPE,
+        status::{SignedBatch, StatusAck},
+    },
+};
+
+/// Seconds a snapshot poll waits at the site.
+const SNAPSHOT_WAIT_SECS: u64 = 55;
+/// Pause after a failed poll, doubled up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause: a site that is back is noticed within half a minute.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Time for anything but a long poll.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a snapshot was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The site did not answer as expected.
+    #[error("the site did not answer {0}")]
+    Http(&'static str, #[source] reqwest::Error),
+    /// The site answered with an error.
+    #[error("the site answered {1} to {0}")]
+    Status(&'static str, reqwest::StatusCode),
+    /// A signature does not verify, or parts do not fit.
+    #[error("the snapshot is not trustworthy: {0}")]
+    Untrusted(String),
+    /// The snapshot is older than the one held.
+    #[error("the site offers policy version {offered}, older than {held}; it is refused")]
+    Rollback {
+        /// What the site offered.
+        offered: u64,
+        /// What is held.
+        held: u64,
+    },
+    /// The copy on disk could not be written or read.
+    #[error("the copy of the snapshot in {0} failed")]
+    Copy(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The ties to one site.
+pub struct Relay {
+    http: reqwest::Client,
+    site_url: String,
+    keys: TrustedKeys,
+    copy: PathBuf,
+}
+
+/// What lies on disk.
+#[derive(Serialize, serde::Deserialize)]
+struct Copy {
+    snapshot: Snapshot,
+    records: Vec<(Digest, Envelope)>,
+}
+
+impl Relay {
+    /// `http` carries this access point's certificate; `copy` is the file that keeps the snapshot.
+    #[must_use]
+    pub fn new(http: reqwest::Client, site_url: String, keys: TrustedKeys, copy: PathBuf) -> Self {
+        Self { http, site_url, keys, copy }
+    }
+
+    /// The snapshot kept on disk, for a start while the site is away; empty if there is none.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read or trusted: delete the file then.
+    pub fn stored(&self) -> Result<Published, RelayError> {
+        let failed = |error| RelayError::Copy(self.copy.clone(), error);
+        let bytes = match std::fs::read(&self.copy) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Published::default()),
+            Err(error) => return Err(failed(Box::new(error))),
+        };
+        let copy: Copy = serde_json::from_slice(&bytes).map_err(|error| failed(Box::new(error)))?;
+        self.check_root(&copy.snapshot)?;
+        let records = copy.records.into_iter().collect();
+        Published::new(copy.snapshot, records).map_err(|error| RelayError::Untrusted(error.to_string()))
+    }
+
+    /// Follows the site's snapshots until the receiver side of `publish` is gone or the task is dropped.
+    pub async fn follow(&self, publish: watch::Sender<Arc<Published>>) {
+        let mut tag: Option<String> = None;
+        let mut pause = RETRY_FIRST;
+        loop {
+            match self.next(&mut tag, &publish).await {
+                Ok(()) => pause = RETRY_FIRST,
+                Err(error) => {
+                    tracing::warn!(%error, "policy was not refreshed; serving what is held");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn next(&self, tag: &mut Option<String>, publish: &watch::Sender<Arc<Published>>) -> Result<(), RelayError> {
+        let mut request = self
+            .http
+            .get(format!("{}{SNAPSHOT_PATH}?wait={SNAPSHOT_WAIT_SECS}", self.site_url))
+            .timeout(Duration::from_secs(SNAPSHOT_WAIT_SECS) + REQUEST_TIMEOUT);
+        if let Some(tag) = tag.as_deref() {
+            request = request.header(reqwest::header::IF_NONE_MATCH, tag);
+        }
+        let answer = request.send().await.map_err(|error| RelayError::Http("a snapshot poll", error))?;
+        if answer.status() == reqwest::StatusCode::NOT_MODIFIED {
+            return Ok(());
+        }
+        if !answer.status().is_success() {
+            return Err(RelayError::Status("a snapshot poll", answer.status()));
+        }
+        let new_tag = answer.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let snapshot: Snapshot = answer.json().await.map_err(|error| RelayError::Http("a snapshot", error))?;
+        let root = self.check_root(&snapshot)?;
+        let held = publish.borrow().version();
+        if root.version < held {
+            return Err(RelayError::Rollback { offered: root.version, held });
+        }
+        let records = self.records(&snapshot, &publish.borrow().clone()).await?;
+        let copy = Copy { snapshot: snapshot.clone(), records: records.iter().map(|(d, e)| (*d, e.clone())).collect() };
+        let published = Published::new(snapshot, records).map_err(|error| RelayError::Untrusted(error.to_string()))?;
+        let failed = |error| RelayError::Copy(self.copy.clone(), error);
+        let bytes = serde_json::to_vec(&copy).map_err(|error| failed(Box::new(error)))?;
+        durable::replace(&self.copy, &bytes, 0o600).map_err(|error| failed(Box::new(error)))?;
+        publish.send_replace(Arc::new(published));
+        *tag = new_tag;
+        Ok(())
+    }
+
+    fn check_root(&self, snapshot: &Snapshot) -> Result<PolicyRoot, RelayError> {
+        let payload =
+            snapshot.root.open(ROOT_TYPE, &self.keys).map_err(|error| RelayError::Untrusted(error.to_string()))?;
+        serde_json::from_str(payload).map_err(|error| RelayError::Untrusted(error.to_string()))
+    }
+
+    /// The records of a snapshot: those held already, the others fetched and verified.
+    async fn records(&self, snapshot: &Snapshot, held: &Published) -> Result<HashMap<Digest, Envelope>, RelayError> {
+        let known: HashMap<_, _> = held.held_records().collect();
+        let mut records = HashMap::with_capacity(snapshot.records.len());
+        for digest in &snapshot.records {
+            let envelope = match known.get(digest) {
+                Some(envelope) => (*envelope).clone(),
+                None => self.get(&format!("{SITE_RECORD_PATH}/{digest}"), "a record request").await?,
+            };
+            let payload =
+                envelope.open(RECORD_TYPE, &self.keys).map_err(|error| RelayError::Untrusted(error.to_string()))?;
+            if Digest::of(payload.as_bytes()) != *digest {
+                return Err(RelayError::Untrusted(format!("record {digest} has another digest")));
+            }
+            records.insert(*digest, envelope);
+        }
+        Ok(records)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, what: &'static str) -> Result<T, RelayError> {
+        let request = self.http.get(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT);
+        let answer = request.send().await.map_err(|error| RelayError::Http(what, error))?;
+        if !answer.status().is_success() {
+            return Err(RelayError::Status(what, answer.status()));
+        }
+        answer.json().await.map_err(|error| RelayError::Http(what, error))
+    }
+
+    async fn post<T: Serialize>(&self, path: &str, body: &T) -> Result<reqwest::Response, Refusal> {
+        let request = self.http.post(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT).json(body);
+        let answer =
+            request.send().await.map_err(|_| Refusal::Unavailable("the site is not reachable; keep it".to_owned()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = answer.text().await.unwrap_or_default();
+        Err(match status.as_u16() {
+            403 => Refusal::Forbidden(text),
+            400..=499 => Refusal::Invalid(text),
+            _ => Refusal::Unavailable(text),
+        })
+    }
+}
+
+impl Upstream for Relay {
+    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
+        Box::pin(async move {
+            let answer = self.post(RELAY_STATUS_PATH, &Relayed { client, body: batch }).await?;
+            answer.json().await.map_err(|_| Refusal::Unavailable("the site's answer was cut off; keep it".to_owned()))
+        })
+    }
+
+    fn inventory(&self, client: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move { self.post(RELAY_INVENTORY_PATH, &Relayed { client, body: inventory }).await.map(|_| ()) })
+    }
+
+    fn bad_content(&self, client: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(
+            async move { self.post(RELAY_BAD_CONTENT_PATH, &Relayed { client, body: complaint }).await.map(|_| ()) },
+        )
+    }
+}
