@@ -1,1 +1,113 @@
-//! One reconcile per kind: observe, plan, apply, report.
+//! One reconcile per kind: observe, plan, apply, report. One error policy, one writer of status.
+//!
+//! Every kind implements [`Reconciled`]; [`run`] gives each its watch, its concurrency limit and its backoff. Decisions
+//! are in [`crate::plan`]; nothing here knows how content travels or how policy is signed for clients.
+
+pub mod advertisement;
+mod client_agent_config;
+mod collection;
+pub mod context;
+mod distribution;
+mod distribution_point;
+pub mod error;
+pub mod nudge;
+mod pace;
+mod package;
+mod placement;
+mod program;
+mod record;
+mod removal;
+pub mod report;
+mod site;
+pub mod start;
+
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kube::{
+    Api, Resource, ResourceExt,
+    runtime::{
+        controller::{Action, Config, Controller},
+        watcher,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::{context::Context, error::Error, report::Report};
+
+/// Reconciles of one kind at the same time at most; the database and the disk are shared by all.
+const CONCURRENCY_MAX: u16 = 16;
+/// Events of one object within this time are one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Every object is looked at this often without any event, so that no lost event lasts.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// A kind with its reconcile.
+pub trait Reconciled:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The API for objects of this kind, in `namespace` if it is namespaced.
+    fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self>;
+
+    /// Observe, plan and apply; the caller reports.
+    fn reconcile(&self, ctx: &Context) -> impl Future<Output = Result<Report, Error>> + Send;
+}
+
+/// Runs the controller of one kind until `shutdown`.
+pub(crate) async fn run<K: Reconciled>(
+    controller: Controller<K>,
+    nudged: tokio::sync::mpsc::Receiver<kube::runtime::reflector::ObjectRef<K>>,
+    ctx: Arc<Context>,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) where
+    K::DynamicType: Debug,
+{
+    let nudged = futures::stream::unfold(nudged, |mut nudged| async { nudged.recv().await.map(|one| (one, nudged)) });
+    controller
+        .with_config(Config::default().concurrency(CONCURRENCY_MAX).debounce(DEBOUNCE))
+        .reconcile_on(nudged)
+        .graceful_shutdown_on(shutdown)
+        .run(step, |object, error: &Error, ctx| policy(&*object, error, &ctx), ctx)
+        .for_each(|outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(kind = %K::kind(&()), %error, "reconcile ended");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// One reconcile with its report; the first cause wins over a failed report.
+async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let outcome = object.reconcile(&ctx).await;
+    let report = match &outcome {
+        Ok(report) => report.clone(),
+        Err(error) => Report { fields: report::present_fields(&*object), ..Report::new(error.readiness()) },
+    };
+    let put_off = report::write(&*object, &report, &ctx).await;
+    if let Err(error @ Error::Stalled { .. }) = &outcome {
+        tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), "stalled");
+    }
+    outcome?;
+    ctx.pace.succeeded(&object.uid().unwrap_or_default());
+    let next = [put_off?, report.next, Some(RESYNC)].into_iter().flatten().min();
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
+}
+
+fn policy<K: Reconciled>(object: &K, error: &Error, ctx: &Context) -> Action {
+    let failures = ctx.pace.failed(&object.uid().unwrap_or_default());
+    match error.retry_after(failures) {
+        Some(after) => {
+            tracing::debug!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), ?after, "tried again");
+            Action::requeue(after)
+        }
+        None => Action::await_change(),
+    }
+}
+
+/// The watch configuration of every controller.
+pub(crate) fn watch_config() -> watcher::Config {
+    // A server that hangs is noticed after this time (reliability.md D.10: 200 s).
+    const WATCH_TIMEOUT_SECS: u32 = 200;
+    watcher::Config::default().timeout(WATCH_TIMEOUT_SECS)
+}

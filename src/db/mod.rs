@@ -4,6 +4,7 @@
 pub mod devices;
 pub mod inventory;
 pub mod jobs;
+pub mod kept;
 pub mod leaves;
 pub mod locations;
 pub mod messages;

@@ -247,3 +247,5 @@ CREATE TABLE advertisement_states (
     clients INTEGER NOT NULL,
     PRIMARY KEY (namespace, advertisement, state)
 );
+
+CREATE TABLE kept (topic TEXT PRIMARY KEY, text TEXT NOT NULL);

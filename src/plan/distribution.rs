@@ -12,8 +12,6 @@ pub struct DistributionFacts {
     pub points: Option<BTreeSet<String>>,
     /// Whether `startAfter` has passed by the server's clock and it is not suspended.
     pub started: bool,
-    /// Whether it is suspended: nothing new is sent, nothing is taken away.
-    pub suspended: bool,
     /// Its resend token.
     pub resend_token: Option<String>,
 }
@@ -147,7 +145,6 @@ mod tests {
             distributions: vec![DistributionFacts {
                 points: points.map(|points| points.iter().map(|point| (*point).to_owned()).collect()),
                 started: true,
-                suspended: false,
                 resend_token: None,
             }],
             points: ["a", "b"].map(str::to_owned).into(),

@@ -5,3 +5,4 @@ pub mod distribution;
 pub mod membership;
 pub mod offer;
 pub mod run;
+pub mod summary;

@@ -1,0 +1,140 @@
+//! Reconciles `Advertisement`: reports what the offer manager made of it, and where its clients stand.
+
+use std::collections::BTreeSet;
+
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{Reconciled, context::Context, error::Error, report::Report};
+use crate::{
+    api::{
+        advertisement::{Advertisement, AssignmentSpec, ClientCounts, MessageCounts},
+        conditions::Readiness,
+    },
+    db::{status, summaries},
+    model::{identity::ObjectName, reason::Reason, schedule::Assignment, state::RunState},
+    plan::{
+        offer::{OfferTemplate, Outcome},
+        summary::advertisement_health,
+    },
+};
+
+impl Reconciled for Advertisement {
+    fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self> {
+        Api::namespaced(client.clone(), namespace.unwrap_or_default())
+    }
+
+    async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
+        ctx.reevaluate.notify_one();
+        template(self).map_err(|text| Error::stalled(Reason::InvalidSpec, text))?;
+        let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
+        let evaluated = ctx.evaluated.borrow().clone();
+        let outcome = evaluated.compiled.outcomes.get(&name).cloned();
+        let collection = ObjectName::new(&name.namespace, &self.spec.collection);
+        let members = match evaluated.memberships.get(&collection) {
+            Some(Ok(membership)) => membership.members.clone(),
+            _ => BTreeSet::new(),
+        };
+        let (rows, messages) = {
+            let name = name.clone();
+            ctx.database
+                .read(move |connection| {
+                    Ok((status::states(connection, &name)?, summaries::message_counts(connection, &name)?))
+                })
+                .await?
+        };
+        let clients = count(&members, &rows);
+        let health = advertisement_health(members.len(), usize::try_from(clients.failed).unwrap_or(0));
+        let messages = MessageCounts {
+            received: number(messages.received),
+            failed_to_start: number(messages.failed_to_start),
+            started: number(messages.started),
+            succeeded: number(messages.succeeded),
+            failed: number(messages.failed),
+        };
+        let mut report = Report::new(readiness(self, outcome.as_ref()))
+            .field("health", health.as_str())
+            .field("clients", json!(clients))
+            .field("messages", json!(messages));
+        if let Some(Outcome::Offered { lost: true, .. }) = outcome {
+            let text = "no distribution point holds the content any more; clients that have it go on";
+            report.conditions.push(("ContentLost", true, Reason::ContentLost, text.to_owned()));
+        }
+        Ok(report)
+    }
+}
+
+fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readiness {
+    match outcome {
+        None => Readiness::Progressing(Reason::Progressing, "not looked at yet".into()),
+        Some(Outcome::Offered { members, .. }) if advertisement.spec.suspend => {
+            Readiness::Ready(Reason::Suspended, format!("suspended: no new starts; offered to {members} clients"))
+        }
+        Some(Outcome::Offered { members, .. }) => {
+            Readiness::Ready(Reason::Succeeded, format!("offered to {members} clients"))
+        }
+        Some(Outcome::Waiting(reason)) => Readiness::Progressing(*reason, reason.explanation().to_owned()),
+        Some(Outcome::Stalled(reason, text)) => Readiness::Stalled(*reason, text.clone()),
+    }
+}
+
+/// Distinct clients by where they stand: every member counts once, members without a word as NoStatus. What clients
+/// said that are members no longer does not count.
+fn count(members: &BTreeSet<String>, rows: &[(String, RunState)]) -> ClientCounts {
+    let mut counts = ClientCounts { targeted: number(members.len() as u64), ..ClientCounts::default() };
+    counts.no_status = counts.targeted;
+    for (client, state) in rows {
+        if !members.contains(client) || *state == RunState::NoStatus {
+            continue;
+        }
+        counts.no_status -= 1;
+        match state {
+            RunState::Succeeded => counts.succeeded += 1,
+            RunState::Running => counts.running += 1,
+            RunState::NoStatus => {}
+            RunState::Accepted | RunState::Waiting | RunState::Downloading | RunState::Retrying => counts.waiting += 1,
+            RunState::Rejected | RunState::Expired | RunState::WillNotRerun | RunState::Cancelled => {
+                counts.not_running += 1;
+            }
+            RunState::Unknown => (counts.failed, counts.unknown) = (counts.failed + 1, counts.unknown + 1),
+            RunState::PrepareFailed | RunState::ContentMismatch | RunState::TimedOut | RunState::Failed => {
+                counts.failed += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Kubernetes numbers are signed.
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The part of an offer that the advertisement says; an error names the field.
+pub(crate) fn template(advertisement: &Advertisement) -> Result<OfferTemplate, String> {
+    let spec = &advertisement.spec;
+    let instant = |field: &str, text: &str| {
+        text.parse::<jiff::Timestamp>()
+            .map_err(|_| format!("{field} '{text}' is no instant; write for instance 2026-12-01T08:00:00+01:00"))
+    };
+    let optional = |field: &str, text: &Option<String>| text.as_deref().map(|text| instant(field, text)).transpose();
+    let assignments = spec
+        .assignments
+        .iter()
+        .map(|one| match one {
+            AssignmentSpec::At(at) => instant("at", at).map(Assignment::At),
+            AssignmentSpec::AsSoonAsPossible(_) => Ok(Assignment::AsSoonAsPossible),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(OfferTemplate {
+        name: ObjectName::new(advertisement.namespace().unwrap_or_default(), advertisement.name_any()),
+        program: spec.program.clone(),
+        start: optional("start", &spec.start)?,
+        expires: optional("expires", &spec.expires)?,
+        assignments,
+        user_may_start: spec.user_may_start,
+        rerun: spec.rerun,
+        rerun_token: spec.rerun_token.clone(),
+        suspended: spec.suspend,
+    })
+}

@@ -1,0 +1,128 @@
+//! What every reconcile may use. Built once by `site`; cheap to share.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use futures::future::BoxFuture;
+use kube::runtime::reflector::Store;
+use tokio::sync::watch;
+
+use super::{nudge::Nudges, pace::Pace};
+use crate::{
+    api::{
+        advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
+        distribution::Distribution, distribution_point::DistributionPoint, package::Package, program::Program,
+        site::Site,
+    },
+    content::digest::Digest,
+    db::Database,
+    model::{identity::ObjectName, reason::Reason},
+    plan::{membership::Membership, offer::Compiled},
+    trust::keys::SiteKey,
+};
+
+/// Who this site is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteIdentity {
+    /// The id made when the state was created.
+    pub id: String,
+    /// The name of the `Site` object it serves.
+    pub name: String,
+    /// The policy epoch.
+    pub epoch: u64,
+}
+
+/// Which manifests are in force, as git sync says.
+#[derive(Clone, Default)]
+pub struct Revision {
+    /// A revision is being applied: records wait until all its objects are there.
+    pub applying: bool,
+    /// The directory that relative package sources are taken from.
+    pub root: PathBuf,
+    /// Keeps that directory in place; a clone is held while it is read.
+    pub hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    /// What the site's status says of it.
+    pub status: Option<crate::api::site::SyncStatus>,
+}
+
+/// What the offer manager computed last.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluated {
+    /// Members of every collection, or why there are none to be had.
+    pub memberships: BTreeMap<ObjectName, Result<Membership, String>>,
+    /// Offers and outcomes.
+    pub compiled: Compiled,
+}
+
+/// Everything in the Kubernetes API, as the watches see it.
+#[derive(Clone)]
+pub struct Stores {
+    /// Sites.
+    pub sites: Store<Site>,
+    /// Distribution points.
+    pub points: Store<DistributionPoint>,
+    /// Agent configurations.
+    pub configs: Store<ClientAgentConfig>,
+    /// Packages.
+    pub packages: Store<Package>,
+    /// Programs.
+    pub programs: Store<Program>,
+    /// Distributions.
+    pub distributions: Store<Distribution>,
+    /// Collections.
+    pub collections: Store<Collection>,
+    /// Advertisements.
+    pub advertisements: Store<Advertisement>,
+}
+
+/// What reading a package's source gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRead {
+    /// Digest of the manifest; files and manifest are in the library.
+    pub content: Digest,
+    /// Size of all files.
+    pub size_bytes: u64,
+    /// Number of files.
+    pub files: u64,
+}
+
+/// Why a package's source could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFailure {
+    /// The reason shown.
+    pub reason: Reason,
+    /// What is wrong, where, and the remedy.
+    pub text: String,
+    /// Whether trying again may help without anybody doing something.
+    pub passes: bool,
+}
+
+/// Reads a directory into the library. Given by `site`: controllers do not know sources.
+pub type ReadSource = Arc<dyn Fn(PathBuf) -> BoxFuture<'static, Result<SourceRead, SourceFailure>> + Send + Sync>;
+
+/// What every reconcile may use.
+pub struct Context {
+    /// The Kubernetes API.
+    pub client: kube::Client,
+    /// The site database.
+    pub database: Database,
+    /// Reads package sources into the library.
+    pub read_source: ReadSource,
+    /// Who this site is.
+    pub site: SiteIdentity,
+    /// Signs records.
+    pub key: Arc<SiteKey>,
+    /// What the watches see.
+    pub stores: Stores,
+    /// Asks for further reconciles.
+    pub nudges: Nudges,
+    /// What the offer manager computed last.
+    pub evaluated: watch::Receiver<Arc<Evaluated>>,
+    /// Which manifests are in force.
+    pub revision: watch::Receiver<Revision>,
+    /// Asks the offer manager to compute again: something in the Kubernetes API changed that it reads.
+    pub reevaluate: Arc<tokio::sync::Notify>,
+    /// Tells distribution points' long polls to look again.
+    pub points_changed: Arc<tokio::sync::Notify>,
+    /// Paces status writes.
+    pub(super) pace: Pace,
+}

@@ -1,0 +1,67 @@
+//! Reconciles `DistributionPoint`: places every package anew when points come or go, and reports what the point holds.
+
+use kube::{Api, ResourceExt};
+
+use super::{Reconciled, context::Context, error::Error, report::Report};
+use crate::{
+    api::{conditions::Readiness, distribution_point::DistributionPoint, package::Package},
+    clock,
+    db::{locations, points},
+    model::{identity::ObjectName, reason::Reason, state::LocationState},
+};
+
+/// A point that has not reported for this long is unreachable: three of its heartbeats.
+pub(crate) const SILENCE_MS_MAX: i64 = 3 * 60_000;
+
+impl Reconciled for DistributionPoint {
+    fn api(client: &kube::Client, _namespace: Option<&str>) -> Api<Self> {
+        Api::all(client.clone())
+    }
+
+    async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
+        let name = self.name_any();
+        let wanted = name.clone();
+        let (point, rows) = ctx
+            .database
+            .read(move |connection| Ok((points::get(connection, &wanted)?, locations::of_point(connection, &wanted)?)))
+            .await?;
+        if rows.is_empty() {
+            nudge_packages(ctx);
+        }
+        ctx.points_changed.notify_waiters();
+        let installed = rows.iter().filter(|row| row.state == LocationState::Installed).count();
+        let pending = rows.iter().filter(|row| unsettled(row.state)).count();
+        let readiness = match &point {
+            None => {
+                Readiness::Progressing(Reason::Unreachable, format!("no distribution point '{name}' has joined yet"))
+            }
+            Some(point) if clock::now_unix_ms() - point.reported_ms > SILENCE_MS_MAX => {
+                Readiness::Progressing(Reason::Unreachable, "it has stopped reporting; is it running?".into())
+            }
+            Some(_) if self.spec.suspend => {
+                Readiness::Ready(Reason::Suspended, "suspended: takes no new copies".into())
+            }
+            Some(point) if !point.drives.iter().any(|drive| drive.usable) => Readiness::Stalled(
+                Reason::DiskFull,
+                "no usable drive: each is missing, excluded by NO_WAYBILL_ON_DRIVE or below its reserve".into(),
+            ),
+            Some(_) => Readiness::Ready(Reason::Succeeded, format!("holds {installed} package versions")),
+        };
+        Ok(Report::new(readiness)
+            .field("url", point.map(|point| point.url))
+            .field("installed", installed)
+            .field("pending", pending))
+    }
+}
+
+const fn unsettled(state: LocationState) -> bool {
+    !matches!(state, LocationState::Installed | LocationState::Removed | LocationState::Abandoned)
+}
+
+/// A new point may be one that Distributions of any package wait for.
+fn nudge_packages(ctx: &Context) {
+    for package in ctx.stores.packages.state() {
+        let package: &Package = &package;
+        ctx.nudges.package(&ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()));
+    }
+}

@@ -1,0 +1,114 @@
+//! Reconciles `Package`: source into the library, a new source version if its bytes changed, and a new signed record
+//! if anything that clients see changed. Deleting one removes its content everywhere first.
+
+use std::time::Duration;
+
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{
+    Reconciled,
+    context::{Context, SourceRead},
+    error::Error,
+    placement, record, removal,
+    report::Report,
+};
+use crate::{
+    api::{
+        conditions::Readiness,
+        package::{Package, Source},
+    },
+    clock,
+    db::versions::{self, PackageKey, VersionRow},
+    model::{identity::ObjectName, quantity::display_bytes, reason::Reason},
+};
+
+/// Sources are read again this often without any event (issue item 5).
+const SOURCE_INTERVAL: Duration = Duration::from_secs(3_600);
+/// While a revision is being applied, its packages wait; the end of it nudges them, this is the fallback.
+const REVISION_WAIT: Duration = Duration::from_secs(1);
+
+impl Reconciled for Package {
+    fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self> {
+        Api::namespaced(client.clone(), namespace.unwrap_or_default())
+    }
+
+    async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
+        let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
+        if self.metadata.deletion_timestamp.is_some() {
+            return removal::reconcile(self, &name, ctx).await;
+        }
+        removal::ensure_finalizer(self, ctx).await?;
+        if ctx.revision.borrow().applying {
+            return Err(Error::Waiting {
+                reason: Reason::Progressing,
+                text: "waiting until all objects of the revision are applied".into(),
+                after: REVISION_WAIT,
+            });
+        }
+        let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
+        if !self.spec.suspend {
+            observe_source(self, &key, ctx).await?;
+        }
+        let versions = {
+            let key = key.clone();
+            ctx.database.read(move |connection| versions::list(connection, &key)).await?
+        };
+        let current = versions.first();
+        record::compile(self, &name, current, ctx).await?;
+        placement::apply(&name, ctx).await?;
+        let summary = placement::summary(&name, current, ctx).await?;
+        let (reason, text) = match (self.spec.suspend, current) {
+            (true, _) => (Reason::Suspended, "suspended: the source is not read".to_owned()),
+            (false, Some(version)) => (Reason::Succeeded, sentence(version)),
+            (false, None) => (Reason::Succeeded, "without files".to_owned()),
+        };
+        let mut report = fields(Report::new(Readiness::Ready(reason, text)), current);
+        report = report.field("distribution", json!(summary));
+        report.next = Some(SOURCE_INTERVAL);
+        Ok(report)
+    }
+}
+
+fn sentence(version: &VersionRow) -> String {
+    let size = display_bytes(version.size_bytes);
+    format!("version {}: {} files, {size}", version.source_version, version.files)
+}
+
+fn fields(report: Report, current: Option<&VersionRow>) -> Report {
+    let Some(version) = current else { return report };
+    let date = jiff::Timestamp::from_millisecond(version.created_ms).unwrap_or_default();
+    report
+        .field("sourceVersion", version.source_version)
+        .field("digest", version.content.to_string())
+        .field("sizeBytes", version.size_bytes)
+        .field("files", version.files)
+        .field("sourceDate", date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// Reads the source and counts a new version if, and only if, its bytes changed (L5).
+async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> Result<(), Error> {
+    let Source::Directory(directory) = &package.spec.source else { return Ok(()) };
+    // Relative sources lie in the tree that the manifests came from, of the same revision.
+    let (path, _hold) = {
+        let revision = ctx.revision.borrow();
+        (revision.root.join(&directory.path), revision.hold.clone())
+    };
+    let SourceRead { content, size_bytes, files } = (ctx.read_source)(path).await.map_err(|failure| {
+        if failure.passes {
+            Error::Transient { reason: failure.reason, text: failure.text }
+        } else {
+            Error::stalled(failure.reason, failure.text)
+        }
+    })?;
+    let current = {
+        let key = key.clone();
+        ctx.database.read(move |connection| versions::current(connection, &key)).await?
+    };
+    if current.is_some_and(|version| version.content == content && version.files == files) {
+        return Ok(());
+    }
+    let (key, now_ms) = (key.clone(), clock::now_unix_ms());
+    ctx.database.write(move |tx| versions::observe(tx, &key, &content, size_bytes, files, now_ms)).await?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The end of a package: offers withdrawn, content removed at every reported location, then the finalizer (L6, L7).
+//! Software that programs installed stays (L8).
+
+use std::time::Duration;
+
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{Reconciled, context::Context, error::Error, placement, report::Report};
+use crate::{
+    api::{
+        CONTENT_FINALIZER,
+        conditions::Readiness,
+        package::{DeletionPolicy, Package},
+    },
+    clock,
+    db::{
+        locations, records,
+        versions::{self, PackageKey},
+    },
+    model::{identity::ObjectName, reason::Reason},
+};
+
+/// Points that have not confirmed after this time are given up: a dead one must not hold a namespace for ever. The
+/// content may still lie there; a point that comes back removes what it was not told to hold.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(72 * 3_600);
+/// A removal is looked at again at least this often.
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Puts the finalizer on a package before anything of it is distributed.
+pub(super) async fn ensure_finalizer(package: &Package, ctx: &Context) -> Result<(), Error> {
+    if package.finalizers().iter().any(|one| one == CONTENT_FINALIZER) {
+        return Ok(());
+    }
+    let mut finalizers = package.finalizers().to_vec();
+    finalizers.push(CONTENT_FINALIZER.to_owned());
+    patch_finalizers(package, &finalizers, ctx).await
+}
+
+/// Replaces the list of finalizers of exactly this version of the object, so that nobody else's is lost.
+async fn patch_finalizers(package: &Package, finalizers: &[String], ctx: &Context) -> Result<(), Error> {
+    let patch = json!({ "metadata": {
+        "finalizers": finalizers,
+        "resourceVersion": package.resource_version(),
+    }});
+    let api = Package::api(&ctx.client, package.namespace().as_deref());
+    match api.patch(&package.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::api("change the finalizers of a package")(error)),
+    }
+}
+
+/// Removes a package that is being deleted.
+pub(super) async fn reconcile(package: &Package, name: &ObjectName, ctx: &Context) -> Result<Report, Error> {
+    if !package.finalizers().iter().any(|one| one == CONTENT_FINALIZER) {
+        return Ok(Report::new(Readiness::Progressing(Reason::RemovalPending, "held by another finalizer".into())));
+    }
+    let decided = placement::apply(name, ctx).await?;
+    if !decided.held_back.is_empty() {
+        let text = format!(
+            "its content on {} is the last copy under a live advertisement; delete the advertisement, or annotate the \
+             package with {}",
+            decided.held_back.iter().map(|(point, _)| point.as_str()).collect::<Vec<_>>().join(", "),
+            crate::api::FORCE_REMOVAL_ANNOTATION,
+        );
+        return Ok(report(Readiness::Stalled(Reason::LastCopy, text)));
+    }
+    let asked = package.metadata.deletion_timestamp.as_ref().map_or_else(clock::now, |time| time.0);
+    let late = clock::now().duration_since(asked).unsigned_abs() > REMOVAL_DEADLINE;
+    if late || package.spec.deletion_policy == DeletionPolicy::Orphan {
+        let (name, now_ms) = (name.clone(), clock::now_unix_ms());
+        ctx.database.write(move |tx| locations::abandon(tx, Some(&name), None, now_ms)).await?;
+    }
+    let waiting = {
+        let name = name.clone();
+        ctx.database.read(move |connection| locations::waiting_removals(connection, &name)).await?
+    };
+    if !waiting.is_empty() {
+        let points: std::collections::BTreeSet<_> = waiting.iter().map(|row| row.point.as_str()).collect();
+        let text = format!("waiting for {} to confirm the removal", points.into_iter().collect::<Vec<_>>().join(", "));
+        return Ok(report(Readiness::Progressing(Reason::RemovalPending, text)));
+    }
+    let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
+    ctx.database
+        .write(move |tx| {
+            records::withdraw(tx, &key.package)?;
+            versions::forget(tx, &key, None)
+        })
+        .await?;
+    let others: Vec<_> = package.finalizers().iter().filter(|one| *one != CONTENT_FINALIZER).cloned().collect();
+    patch_finalizers(package, &others, ctx).await?;
+    Ok(report(Readiness::Progressing(Reason::RemovalPending, "removed from every distribution point".into())))
+}
+
+fn report(readiness: Readiness) -> Report {
+    Report { next: Some(REMOVAL_INTERVAL), ..Report::new(readiness) }
+}

@@ -1,0 +1,140 @@
+//! Writes status: the last step of every reconcile, also of a failed one. Writes nothing when nothing changed, and
+//! emits an event when readiness turns.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Reconciled, context::Context, error::Error};
+use crate::{
+    api::{
+        FIELD_MANAGER,
+        conditions::{Readiness, conditions},
+        reconcile_requested,
+    },
+    clock,
+    model::reason::Reason,
+};
+
+/// What a reconcile found out.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How far the control plane is with the object.
+    pub readiness: Readiness,
+    /// Further conditions: type, whether it holds, reason, message.
+    pub conditions: Vec<(&'static str, bool, Reason, String)>,
+    /// The kind's own status fields, complete: a field left out is removed.
+    pub fields: Map<String, Value>,
+    /// When to look again without an event.
+    pub next: Option<Duration>,
+}
+
+impl Report {
+    /// A report without fields of the kind's own.
+    #[must_use]
+    pub fn new(readiness: Readiness) -> Self {
+        Self { readiness, conditions: Vec::new(), fields: Map::new(), next: None }
+    }
+
+    /// Adds a field if there is a value for it.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        if !value.is_null() {
+            self.fields.insert(name.to_owned(), value);
+        }
+        self
+    }
+}
+
+/// The kind's own fields of the present status: a failed reconcile keeps what was known.
+pub(super) fn present_fields<K: Reconciled>(object: &K) -> Map<String, Value> {
+    let mut status = status_of(object);
+    for common in ["conditions", "observedGeneration", "lastHandledReconcileAt"] {
+        status.remove(common);
+    }
+    status
+}
+
+fn status_of<K: Reconciled>(object: &K) -> Map<String, Value> {
+    let value = serde_json::to_value(object).unwrap_or_default();
+    value.get("status").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+/// Writes the status if it differs from the present one. Returns how long a mere refresh of numbers was put off.
+pub(super) async fn write<K: Reconciled>(
+    object: &K,
+    report: &Report,
+    ctx: &Context,
+) -> Result<Option<Duration>, Error> {
+    let present = status_of(object);
+    let before: Vec<Condition> =
+        present.get("conditions").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+    let generation = object.meta().generation.unwrap_or(0);
+    let after = conditions(&report.readiness, &report.conditions, generation, &before, clock::now());
+    let mut status = report.fields.clone();
+    status.insert("observedGeneration".into(), generation.into());
+    if let Some(token) = reconcile_requested(object.meta()) {
+        status.insert("lastHandledReconcileAt".into(), token.into());
+    }
+    status.insert("conditions".into(), json!(after));
+    if Value::Object(status.clone()) == Value::Object(present.clone()) {
+        return Ok(None);
+    }
+    let uid = object.uid().unwrap_or_default();
+    let turned = transition(&before, &after);
+    let urgent = turned
+        || present.get("observedGeneration") != status.get("observedGeneration")
+        || present.get("lastHandledReconcileAt") != status.get("lastHandledReconcileAt");
+    if !urgent && let Some(wait) = ctx.pace.refresh_in(&uid) {
+        return Ok(Some(wait));
+    }
+    let api: Api<K> = K::api(&ctx.client, object.namespace().as_deref());
+    let body = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()), "status": status });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&object.name_any(), &params, &Patch::Apply(&body)).await {
+        Ok(_) => {}
+        // Gone meanwhile: nothing is left to report on.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+        Err(error) => return Err(Error::api("write status")(error)),
+    }
+    ctx.pace.written(&uid);
+    if turned {
+        emit(object, &report.readiness, ctx).await;
+    }
+    Ok(None)
+}
+
+/// Whether `Ready` turned, in status or reason.
+fn transition(before: &[Condition], after: &[Condition]) -> bool {
+    let ready = |all: &[Condition]| {
+        all.iter().find(|one| one.type_ == "Ready").map(|one| (one.status.clone(), one.reason.clone()))
+    };
+    ready(before) != ready(after)
+}
+
+/// Events tell of transitions that somebody may want to know of; progress alone is none.
+async fn emit<K: Reconciled>(object: &K, readiness: &Readiness, ctx: &Context) {
+    let type_ = match readiness {
+        Readiness::Progressing(..) => return,
+        Readiness::Ready(..) => EventType::Normal,
+        Readiness::Stalled(..) => EventType::Warning,
+    };
+    let recorder = Recorder::new(ctx.client.clone(), Reporter { controller: FIELD_MANAGER.into(), instance: None });
+    let event = Event {
+        type_,
+        reason: readiness.reason().as_str().to_owned(),
+        note: Some(readiness.message().to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
+        tracing::debug!(%error, "an event was not recorded");
+    }
+}

@@ -1,0 +1,122 @@
+//! Reconciles `Site`: git sync's state and the component and site system summaries, in bounded form.
+
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{Reconciled, context::Context, distribution_point::SILENCE_MS_MAX, error::Error, report::Report};
+use crate::{
+    api::{
+        conditions::Readiness,
+        site::{ComponentSummary, Site, SystemSummary},
+    },
+    clock,
+    db::{
+        devices,
+        points::{self, PointRow},
+        summaries::{self, ComponentStatus},
+    },
+    model::reason::Reason,
+    plan::summary::{Health, component_health, system_health},
+    trust::identity::Role,
+};
+
+/// Components and systems in status at most; the schema says the same.
+const COMPONENTS_MAX: usize = 64;
+/// See [`COMPONENTS_MAX`].
+const SYSTEMS_MAX: usize = 256;
+/// Free space is shown in steps of 1 GiB, so that an idle site's status does not change.
+const FREE_STEP_KIB: u64 = 1 << 20;
+
+impl Reconciled for Site {
+    fn api(client: &kube::Client, _namespace: Option<&str>) -> Api<Self> {
+        Api::all(client.clone())
+    }
+
+    async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
+        if self.name_any() != ctx.site.name {
+            let text = format!("this server serves site '{}'; start another one for this site", ctx.site.name);
+            return Err(Error::stalled(Reason::NotThisSite, text));
+        }
+        ctx.reevaluate.notify_one();
+        let (clients, components, points) = ctx
+            .database
+            .read(|connection| {
+                Ok((
+                    devices::number(connection, Role::Client)?,
+                    summaries::components(connection)?,
+                    points::all(connection)?,
+                ))
+            })
+            .await?;
+        let sync = ctx.revision.borrow().status.clone();
+        let components = component_summaries(&components);
+        let systems = system_summaries(&points, clock::now_unix_ms());
+        let states = components.iter().map(|one| &one.state).chain(systems.iter().map(|one| &one.state));
+        let health = states.filter_map(|state| Health::parse(state)).max().unwrap_or(Health::Ok);
+        Ok(Report::new(readiness(self, sync.as_ref()))
+            .field("siteId", ctx.site.id.clone())
+            .field("epoch", ctx.site.epoch)
+            .field("clients", clients)
+            .field("health", health.as_str())
+            .field("sync", sync.map(|sync| json!(sync)))
+            .field("components", json!(components))
+            .field("systems", json!(systems)))
+    }
+}
+
+fn readiness(site: &Site, sync: Option<&crate::api::site::SyncStatus>) -> Readiness {
+    if let Some(revision) = sync.and_then(|sync| sync.held_revision.as_deref()) {
+        let text = format!(
+            "revision {revision} would remove too much at once and removes nothing; look at status.sync.heldRemovals, \
+             then 'waybill sync acknowledge {revision}', or bring the manifests back"
+        );
+        return Readiness::Stalled(Reason::PruneGuard, text);
+    }
+    if let Some(problem) = sync.and_then(|sync| sync.problems.first()) {
+        return Readiness::Stalled(Reason::ManifestsInvalid, problem.clone());
+    }
+    if site.spec.suspend {
+        return Readiness::Ready(Reason::Suspended, "suspended: nothing new is offered".into());
+    }
+    Readiness::Ready(Reason::Succeeded, "serving".into())
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn component_summaries(rows: &[ComponentStatus]) -> Vec<ComponentSummary> {
+    let summary = |row: &ComponentStatus| ComponentSummary {
+        component: row.component.clone(),
+        system: row.system.clone(),
+        state: component_health(row.informational, row.warnings, row.errors).as_str().to_owned(),
+        informational: number(row.informational),
+        warnings: number(row.warnings),
+        errors: number(row.errors),
+    };
+    let mut all: Vec<_> = rows.iter().map(summary).collect();
+    // The worst first, so that a cut list never hides them.
+    all.sort_by_key(|one| (std::cmp::Reverse((one.errors, one.warnings)), one.component.clone(), one.system.clone()));
+    all.truncate(COMPONENTS_MAX);
+    all
+}
+
+fn system_summaries(points: &[PointRow], now_ms: i64) -> Vec<SystemSummary> {
+    let mut all = Vec::new();
+    for point in points {
+        let available = now_ms - point.reported_ms <= SILENCE_MS_MAX;
+        for drive in &point.drives {
+            all.push(SystemSummary {
+                system: point.name.clone(),
+                role: "DistributionPoint".into(),
+                state: system_health(available, drive.free_bytes).as_str().to_owned(),
+                available,
+                storage: drive.path.clone(),
+                free_kib: number(drive.free_bytes / 1024 / FREE_STEP_KIB * FREE_STEP_KIB),
+                total_kib: number(drive.total_bytes / 1024),
+            });
+        }
+    }
+    all.truncate(SYSTEMS_MAX);
+    all
+}

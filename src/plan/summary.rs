@@ -1,0 +1,105 @@
+//! When a summary says OK, Warning or Critical (domain.md §2.5). States, not counters reset at midnight (L27).
+
+/// How a component, system or advertisement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// Nothing to do.
+    Ok,
+    /// Somebody should look.
+    Warning,
+    /// Somebody has to do something.
+    Critical,
+}
+
+impl Health {
+    /// The name used in status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "Warning",
+            Self::Critical => "Critical",
+        }
+    }
+
+    /// Reads the name back.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Ok, Self::Warning, Self::Critical].into_iter().find(|one| one.as_str() == text)
+    }
+}
+
+/// Share of failed clients, in percent, from which an advertisement is worth a look.
+const WARNING_PERCENT: usize = 1;
+/// And from which it is not going to succeed: Configuration Manager's gate of 95 % (domain.md §4.1).
+const CRITICAL_PERCENT: usize = 5;
+
+/// Health of an advertisement by distinct clients.
+#[must_use]
+pub const fn advertisement_health(targeted: usize, failed: usize) -> Health {
+    if failed == 0 {
+        Health::Ok
+    } else if failed * 100 >= targeted * CRITICAL_PERCENT {
+        Health::Critical
+    } else if failed * 100 >= targeted * WARNING_PERCENT {
+        Health::Warning
+    } else {
+        Health::Ok
+    }
+}
+
+/// Messages of each severity from which a component is in Warning and in Critical (domain.md §2.5, defaults).
+const INFORMATIONAL: (u64, u64) = (2_000, 5_000);
+const WARNINGS: (u64, u64) = (10, 50);
+const ERRORS: (u64, u64) = (1, 5);
+/// Free bytes below which a drive is in Warning and in Critical.
+const FREE_BYTES: (u64, u64) = (10 << 30, 5 << 30);
+
+/// Health of a component by the messages it sent within retention. Informational messages do not count against
+/// clients: a healthy fleet sends many.
+#[must_use]
+pub fn component_health(informational: u64, warnings: u64, errors: u64) -> Health {
+    let judge = |count: u64, (warning, critical): (u64, u64)| {
+        if count >= critical {
+            Health::Critical
+        } else if count >= warning {
+            Health::Warning
+        } else {
+            Health::Ok
+        }
+    };
+    judge(informational, INFORMATIONAL).max(judge(warnings, WARNINGS)).max(judge(errors, ERRORS))
+}
+
+/// Health of a site system: not heard of is critical, little space is bad.
+#[must_use]
+pub const fn system_health(available: bool, free_bytes: u64) -> Health {
+    if !available || free_bytes < FREE_BYTES.1 {
+        Health::Critical
+    } else if free_bytes < FREE_BYTES.0 {
+        Health::Warning
+    } else {
+        Health::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_those_of_the_source() {
+        assert_eq!(component_health(1_999, 9, 0), Health::Ok);
+        assert_eq!(component_health(2_000, 0, 0), Health::Warning);
+        assert_eq!(component_health(0, 10, 0), Health::Warning);
+        assert_eq!(component_health(0, 0, 1), Health::Warning);
+        assert_eq!(component_health(0, 0, 5), Health::Critical);
+        assert_eq!(system_health(true, 20 << 30), Health::Ok);
+        assert_eq!(system_health(true, 9 << 30), Health::Warning);
+        assert_eq!(system_health(true, 4 << 30), Health::Critical);
+        assert_eq!(system_health(false, 20 << 30), Health::Critical);
+        assert_eq!(advertisement_health(1_000, 9), Health::Ok);
+        assert_eq!(advertisement_health(1_000, 10), Health::Warning);
+        assert_eq!(advertisement_health(1_000, 50), Health::Critical);
+    }
+}
