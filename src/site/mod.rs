@@ -1,1 +1,13 @@
-//! The site server: assembles controllers, scheduler, distribution manager, offer manager and status manager.
+//! The site server: assembles controllers, offer manager, distribution and status, the listeners, and the built-in
+//! access point and distribution point. The one place where shells meet.
+
+mod enrol;
+mod intake;
+mod offers;
+mod options;
+mod points;
+mod routes;
+pub mod state;
+mod sync;
+
+pub use self::options::{Endpoints, Listen, Options, Served};

@@ -1,0 +1,162 @@
+//! What clients and points leave at this site: verified, stored durably, then acknowledged. The built-in access point
+//! brings it directly, others over the network; both end here.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::{
+    cap::{Refusal, Upstream},
+    clock,
+    db::{
+        Database, DbError, devices, inventory, locations,
+        messages::{self, Sender},
+        points,
+    },
+    model::{
+        message::{Component, DISTRIBUTION_POINT, MessageType, Severity, StatusMessage},
+        reason::Reason,
+    },
+    trust::{
+        device, identity,
+        identity::{PeerIdentity, Role},
+    },
+    wire::{
+        access::BadContent,
+        inventory::Inventory,
+        points::PointReport,
+        status::{STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
+    },
+};
+
+/// Takes in what devices leave.
+#[derive(Clone)]
+pub struct Intake {
+    /// The site database.
+    pub database: Database,
+    /// Certificate of the device authority, DER.
+    pub ca: Arc<[u8]>,
+    /// The site's name: the system its own messages come from.
+    pub site: String,
+}
+
+fn unavailable(error: &DbError) -> Refusal {
+    tracing::error!(%error, "the site database failed; devices keep what they have");
+    Refusal::Unavailable("the site cannot store it now; keep it and try again".to_owned())
+}
+
+fn stored<T>(result: Result<T, DbError>) -> Result<T, Refusal> {
+    result.map_err(|error| match error {
+        DbError::Limit { .. } | DbError::NotFound(_) => Refusal::Invalid(error.to_string()),
+        other => unavailable(&other),
+    })
+}
+
+impl Intake {
+    /// Checks that `client` itself signed the batch, whoever brings it.
+    fn verified(&self, client: &str, signed: &SignedBatch) -> Result<StatusBatch, Refusal> {
+        let forbidden = |text: &str| Refusal::Forbidden(text.to_owned());
+        let chain =
+            identity::certificates(&signed.certificate).map_err(|_| forbidden("the batch carries no certificate"))?;
+        let certificate = &chain[0];
+        let signer = PeerIdentity::verified(certificate, &self.ca, clock::now())
+            .map_err(|_| forbidden("the batch's certificate is not a valid one of this site"))?;
+        if signer.role != Role::Client || signer.id != client {
+            return Err(forbidden("the batch was signed by another device"));
+        }
+        device::verify(certificate, STATUS_PURPOSE, signed.batch.as_bytes(), &signed.signature)
+            .map_err(|_| forbidden("the batch's signature does not verify"))?;
+        let batch: StatusBatch = serde_json::from_str(&signed.batch)
+            .map_err(|error| Refusal::Invalid(format!("the batch cannot be read: {error}")))?;
+        if batch.sender != client {
+            return Err(forbidden("the batch names another sender"));
+        }
+        Ok(batch)
+    }
+
+    /// Takes a point's report with its messages.
+    pub async fn report(&self, point: &PeerIdentity, report: PointReport) -> Result<StatusAck, Refusal> {
+        let (id, site, now_ms) = (point.id.clone(), self.site.clone(), clock::now_unix_ms());
+        let outbox = report.outbox.clone();
+        let result = self
+            .database
+            .write(move |tx| {
+                points::heard(tx, &id, &id, &report, now_ms)?;
+                let sender = Sender { id: &id, role: Role::Dp, name: &id, site: &site };
+                messages::store_batch(tx, &sender, &report.outbox, &report.messages, now_ms)
+            })
+            .await;
+        Ok(StatusAck { outbox, acked_through: stored(result)? })
+    }
+}
+
+impl Upstream for Intake {
+    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
+        Box::pin(async move {
+            let batch = self.verified(&client, &batch)?;
+            let (site, now_ms) = (self.site.clone(), clock::now_unix_ms());
+            let outbox = batch.outbox.clone();
+            let result = self
+                .database
+                .write(move |tx| {
+                    let sender = Sender { id: &client, role: Role::Client, name: &client, site: &site };
+                    let acked = messages::store_batch(tx, &sender, &batch.outbox, &batch.messages, now_ms)?;
+                    devices::seen(tx, &client, now_ms)?;
+                    Ok(acked)
+                })
+                .await;
+            Ok(StatusAck { outbox, acked_through: stored(result)? })
+        })
+    }
+
+    fn inventory(&self, client: String, body: Inventory) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let now_ms = clock::now_unix_ms();
+            let result = self
+                .database
+                .write(move |tx| {
+                    devices::describe(tx, &client, &body.hostname, &body.agent_version)?;
+                    devices::seen(tx, &client, now_ms)?;
+                    inventory::store(tx, &client, &body, now_ms).map(|_| ())
+                })
+                .await;
+            stored(result)
+        })
+    }
+
+    fn bad_content(&self, client: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let now_ms = clock::now_unix_ms();
+            let message = StatusMessage {
+                time_ms: now_ms,
+                severity: Severity::Warning,
+                message_type: MessageType::Detail,
+                component: Component::StatusManager,
+                message_id: 0,
+                text: format!(
+                    "client {client} received bytes from distribution point {} that do not match {}; the point \
+                     verifies and repairs its copy now",
+                    complaint.point, complaint.content
+                ),
+                reason: Some(Reason::DigestMismatch),
+                state: None,
+                attributes: [
+                    (DISTRIBUTION_POINT.to_owned(), complaint.point.clone()),
+                    (messages::CLIENT.to_owned(), client),
+                ]
+                .into(),
+            };
+            let site = self.site.clone();
+            let result = self
+                .database
+                .write(move |tx| {
+                    if locations::request_check(tx, &complaint.point, &complaint.content)? == 0 {
+                        return Ok(());
+                    }
+                    messages::store_local(tx, &site, &message, now_ms)
+                })
+                .await;
+            stored(result)
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! The offer manager: evaluates collections, compiles every client's policy, signs the root and publishes the snapshot
+//! that access points serve. Decisions are in [`crate::plan`]; here facts are gathered and results made durable.
+
+mod facts;
+mod publish;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use kube::ResourceExt;
+use tokio::sync::{Notify, broadcast, watch};
+
+use self::facts::Clients;
+use crate::{
+    cap::published::Published,
+    controller::{
+        advertisement::template,
+        context::{Evaluated, SiteIdentity, Stores},
+        nudge::Nudges,
+    },
+    db::{Change, Database, DbError},
+    model::identity::ObjectName,
+    plan::{
+        membership::Membership,
+        offer::{AdvertisementFacts, Outcome, compile},
+    },
+    trust::keys::SiteKey,
+    wire::{
+        access::Snapshot,
+        policy::{PolicyBody, ROOT_LIFETIME},
+    },
+};
+
+/// Changes within this time are one evaluation: a client's change must show within a second, a commit within two.
+const DEBOUNCE: Duration = Duration::from_millis(15);
+
+/// Why an evaluation failed; the next one starts from the beginning.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// The site database failed.
+    #[error("the site database failed")]
+    Database(#[from] DbError),
+    /// Something could not be encoded or signed.
+    #[error("policy cannot be encoded or signed: {0}")]
+    Sign(String),
+}
+
+/// What the offer manager works with.
+pub struct OfferManager {
+    /// The site database.
+    pub database: Database,
+    /// The Kubernetes API as the watches see it.
+    pub stores: Stores,
+    /// Asks for reconciles of what changed.
+    pub nudges: Nudges,
+    /// Who this site is.
+    pub site: SiteIdentity,
+    /// Signs the root.
+    pub key: Arc<SiteKey>,
+    /// Told by controllers that something it reads changed.
+    pub reevaluate: Arc<Notify>,
+    /// Where results go for controllers.
+    pub evaluated: watch::Sender<Arc<Evaluated>>,
+    /// Where results go for the built-in access point.
+    pub published: watch::Sender<Arc<Published>>,
+    /// Where results go for other access points; `None` before the first.
+    pub snapshot: watch::Sender<Option<Arc<Snapshot>>>,
+}
+
+/// What is kept from one evaluation to the next.
+#[derive(Default)]
+struct Memory {
+    clients: Clients,
+    bodies: Option<BTreeMap<String, PolicyBody>>,
+    issued_at: Option<jiff::Timestamp>,
+}
+
+impl OfferManager {
+    /// Evaluates on every change until the task is dropped.
+    pub async fn run(self) {
+        let mut changes = self.database.subscribe();
+        let mut memory = Memory::default();
+        let half_life = ROOT_LIFETIME.as_duration() / 2;
+        loop {
+            let started = tokio::time::Instant::now();
+            if let Err(error) = self.evaluate(&mut memory).await {
+                tracing::error!(%error, "policy was not evaluated; clients keep what they have");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.reevaluate.notify_one();
+            }
+            // An evaluation that takes long must not be the only thing the machine does.
+            let pause = DEBOUNCE.max(started.elapsed());
+            tokio::select! {
+                () = self.reevaluate.notified() => {}
+                () = relevant(&mut changes, &mut memory.clients) => {}
+                () = tokio::time::sleep(half_life) => {}
+            }
+            tokio::time::sleep(pause).await;
+            drain(&mut changes, &mut memory.clients);
+        }
+    }
+
+    async fn evaluate(&self, memory: &mut Memory) -> Result<(), OfferError> {
+        memory.clients.refresh(&self.database).await?;
+        let kept = facts::Kept::read(&self.database).await?;
+        let memberships = facts::memberships(&self.stores, &memory.clients, &kept);
+        let config = facts::config(&self.stores, &self.site, &kept);
+        let packages = facts::packages(&self.database, &self.stores, &kept).await?;
+        let advertisements = self.advertisements(&memberships);
+        let compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
+        kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
+        publish::publish(self, memory, &compiled).await?;
+        self.tell(Evaluated { memberships, compiled });
+        Ok(())
+    }
+
+    fn advertisements(
+        &self,
+        memberships: &BTreeMap<ObjectName, Result<Membership, String>>,
+    ) -> Vec<AdvertisementFacts> {
+        let mut all: Vec<_> = self
+            .stores
+            .advertisements
+            .state()
+            .iter()
+            .filter(|one| one.metadata.deletion_timestamp.is_none())
+            .filter_map(|one| {
+                // One that cannot be read is reported by its own reconcile and offered to nobody.
+                let template = template(one).ok()?;
+                let namespace = &template.name.namespace;
+                let program = kube::runtime::reflector::ObjectRef::new(&template.program).within(namespace);
+                let program = self.stores.programs.get(&program);
+                let collection = ObjectName::new(namespace.clone(), one.spec.collection.clone());
+                Some(AdvertisementFacts {
+                    package: program.map(|program| program.spec.package_ref.clone()),
+                    members: memberships
+                        .get(&collection)
+                        .and_then(|one| one.as_ref().ok())
+                        .map(|membership| membership.members.clone()),
+                    template,
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| a.template.name.cmp(&b.template.name));
+        all
+    }
+
+    /// Hands out the results and nudges whatever shows a different outcome now.
+    fn tell(&self, now: Evaluated) {
+        let before = self.evaluated.send_replace(Arc::new(now));
+        let now = self.evaluated.borrow().clone();
+        for (name, membership) in &now.memberships {
+            if before.memberships.get(name) != Some(membership) {
+                self.nudges.collection(name);
+            }
+        }
+        for (name, outcome) in &now.compiled.outcomes {
+            if before.compiled.outcomes.get(name) != Some(outcome) {
+                self.nudges.advertisement(name);
+            }
+        }
+        let offered = |evaluated: &Evaluated| evaluated.compiled.offered.clone();
+        let (was, is) = (offered(&before), offered(&now));
+        for name in was.keys().chain(is.keys()) {
+            if was.get(name) != is.get(name) {
+                self.nudges.package(name);
+            }
+        }
+        let lost =
+            now.compiled.outcomes.values().filter(|one| matches!(one, Outcome::Offered { lost: true, .. })).count();
+        if lost > 0 {
+            tracing::warn!(advertisements = lost, "content of offered packages is on no distribution point");
+        }
+    }
+}
+
+/// Waits for a change of the database that policy depends on.
+async fn relevant(changes: &mut broadcast::Receiver<Change>, clients: &mut Clients) {
+    loop {
+        match changes.recv().await {
+            Ok(change) => {
+                if clients.note(&change) || matters(&change) {
+                    return;
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                clients.forget();
+                return;
+            }
+            // The database is closing, and this task with it.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn drain(changes: &mut broadcast::Receiver<Change>, clients: &mut Clients) {
+    loop {
+        match changes.try_recv() {
+            Ok(change) => {
+                clients.note(&change);
+            }
+            Err(broadcast::error::TryRecvError::Lagged(_)) => clients.forget(),
+            Err(_) => return,
+        }
+    }
+}
+
+const fn matters(change: &Change) -> bool {
+    matches!(change, Change::Locations(_) | Change::Records(_) | Change::Versions(_) | Change::Points(_))
+}
+
+impl OfferManager {
+    /// Whether the site's object suspends it.
+    fn suspended(&self) -> bool {
+        let site = self.stores.sites.get(&kube::runtime::reflector::ObjectRef::new(&self.site.name));
+        site.is_some_and(|site| site.spec.suspend && site.name_any() == self.site.name)
+    }
+}

@@ -1,0 +1,247 @@
+//! Facts for an evaluation: clients, memberships, configuration, packages; and what has to survive a restart because a
+//! suspended object keeps what it last said.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{FORCE_REMOVAL_ANNOTATION, client_agent_config::ClientAgentConfig},
+    content::digest::Digest,
+    controller::context::{SiteIdentity, Stores},
+    db::{Change, Database, DbError, devices, inventory, kept, locations, records},
+    model::{identity::ObjectName, quantity::parse_bytes, state::LocationState},
+    plan::{
+        membership::{ClientFacts, Membership, Query, evaluate},
+        offer::{Compiled, PackageFacts, RecordFacts},
+    },
+    trust::identity::Role,
+    wire::{policy::AgentConfig, record::PackageRecord},
+};
+
+/// What is known of all clients, kept up to date row by row.
+#[derive(Default)]
+pub(super) struct Clients {
+    known: Option<BTreeMap<String, ClientFacts>>,
+    blocked: BTreeSet<String>,
+    changed: BTreeSet<String>,
+}
+
+impl Clients {
+    /// Notes a change; whether it concerns clients.
+    pub(super) fn note(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Devices(_) => self.forget(),
+            Change::Labels(id) | Change::Inventory(id) => {
+                self.changed.insert(id.clone());
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Reads everything again next time.
+    pub(super) fn forget(&mut self) {
+        self.known = None;
+    }
+
+    pub(super) async fn refresh(&mut self, database: &Database) -> Result<(), DbError> {
+        let changed = std::mem::take(&mut self.changed);
+        let Some(known) = &mut self.known else {
+            let (rows, mut inventories) = database
+                .read(|connection| {
+                    Ok((
+                        devices::all(connection, Role::Client)?,
+                        inventory::all(connection)?.into_iter().collect::<HashMap<_, _>>(),
+                    ))
+                })
+                .await?;
+            self.blocked = rows.iter().filter(|row| row.blocked).map(|row| row.id.clone()).collect();
+            let facts = rows.into_iter().filter(|row| !row.blocked).map(|row| {
+                let inventory = inventories.remove(&row.id).unwrap_or_default();
+                (row.id.clone(), ClientFacts { id: row.id, labels: row.labels, inventory })
+            });
+            self.known = Some(facts.collect());
+            return Ok(());
+        };
+        for id in changed {
+            let wanted = id.clone();
+            let (row, inventory) = database
+                .read(move |connection| Ok((devices::get(connection, &wanted)?, inventory::get(connection, &wanted)?)))
+                .await?;
+            match row.filter(|row| row.role == Role::Client && !row.blocked) {
+                Some(row) => {
+                    let inventory = inventory.unwrap_or_default();
+                    known.insert(id.clone(), ClientFacts { id, labels: row.labels, inventory });
+                }
+                None => {
+                    known.remove(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids of all clients that are not blocked.
+    pub(super) fn admitted(&self) -> BTreeSet<String> {
+        self.known.iter().flat_map(|known| known.keys().cloned()).collect()
+    }
+
+    /// Ids of blocked clients.
+    pub(super) fn blocked(&self) -> Vec<String> {
+        self.blocked.iter().cloned().collect()
+    }
+
+    fn facts(&self) -> Vec<ClientFacts> {
+        self.known.iter().flat_map(|known| known.values().cloned()).collect()
+    }
+}
+
+/// What survives restarts: memberships of suspended collections, a suspended configuration, the records offered last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    memberships: BTreeMap<String, BTreeSet<String>>,
+    config: Option<AgentConfig>,
+    offered: BTreeMap<String, Digest>,
+}
+
+/// The name under which it is kept.
+const TOPIC: &str = "offer-manager";
+
+impl Kept {
+    pub(super) async fn read(database: &Database) -> Result<Self, DbError> {
+        let text = database.read(|connection| kept::get(connection, TOPIC)).await?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    /// Writes what the next evaluation, or one after a restart, has to know; nothing if it is the same.
+    pub(super) async fn update(
+        &self,
+        database: &Database,
+        stores: &Stores,
+        site: &SiteIdentity,
+        memberships: &BTreeMap<ObjectName, Result<Membership, String>>,
+        config: &AgentConfig,
+        compiled: &Compiled,
+    ) -> Result<(), DbError> {
+        let suspended = stores.collections.state();
+        let memberships = suspended
+            .iter()
+            .filter(|one| one.spec.suspend)
+            .filter_map(|one| {
+                let name = ObjectName::new(one.namespace().unwrap_or_default(), one.name_any());
+                let members = memberships.get(&name)?.as_ref().ok()?.members.clone();
+                Some((name.to_string(), members))
+            })
+            .collect();
+        let mut offered = self.offered.clone();
+        offered.retain(|name, _| {
+            ObjectName::parse(name)
+                .is_some_and(|name| stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace)).is_some())
+        });
+        offered.extend(compiled.offered.iter().map(|(name, digest)| (name.to_string(), *digest)));
+        let config = suspended_config(stores, site).then(|| config.clone());
+        let now = Self { memberships, config, offered };
+        if now == *self {
+            return Ok(());
+        }
+        let text = serde_json::to_string(&now)?;
+        database.write(move |tx| kept::put(tx, TOPIC, &text)).await
+    }
+}
+
+/// Members of every collection; suspended ones keep theirs.
+pub(super) fn memberships(
+    stores: &Stores,
+    clients: &Clients,
+    kept: &Kept,
+) -> BTreeMap<ObjectName, Result<Membership, String>> {
+    let facts = clients.facts();
+    let mut all = BTreeMap::new();
+    for collection in stores.collections.state() {
+        let name = ObjectName::new(collection.namespace().unwrap_or_default(), collection.name_any());
+        if collection.spec.suspend
+            && let Some(members) = kept.memberships.get(&name.to_string())
+        {
+            all.insert(name, Ok(Membership { members: members.clone(), failures: None }));
+            continue;
+        }
+        let query = collection.spec.query.as_deref().map(Query::compile).transpose();
+        let membership = match query {
+            Ok(query) => Ok(evaluate(&collection.spec.clients, query.as_ref(), &facts)),
+            Err(error) => Err(error.to_string()),
+        };
+        all.insert(name, membership);
+    }
+    all
+}
+
+fn own_config(stores: &Stores, site: &SiteIdentity) -> Option<std::sync::Arc<ClientAgentConfig>> {
+    stores.configs.get(&ObjectRef::new(&site.name))
+}
+
+fn suspended_config(stores: &Stores, site: &SiteIdentity) -> bool {
+    own_config(stores, site).is_some_and(|config| config.spec.suspend)
+}
+
+/// How the agents of this site behave.
+pub(super) fn config(stores: &Stores, site: &SiteIdentity, kept: &Kept) -> AgentConfig {
+    let Some(object) = own_config(stores, site) else { return AgentConfig::default() };
+    if object.spec.suspend
+        && let Some(config) = &kept.config
+    {
+        return config.clone();
+    }
+    AgentConfig {
+        enabled: object.spec.enabled,
+        poll_interval: object.spec.poll_interval,
+        cache_limit_bytes: parse_bytes(&object.spec.cache_limit).unwrap_or(AgentConfig::default().cache_limit_bytes),
+        report_output: object.spec.report_output,
+        access_points: Vec::new(),
+    }
+}
+
+/// Records of every package: the current one, the newest whose content is there, and the one offered last.
+pub(super) async fn packages(
+    database: &Database,
+    stores: &Stores,
+    kept: &Kept,
+) -> Result<BTreeMap<ObjectName, PackageFacts>, DbError> {
+    let offered = kept.offered.clone();
+    let (current, offerable, previous, holding) = database
+        .read(move |connection| {
+            let previous =
+                offered.values().map(|digest| records::get(connection, digest)).collect::<Result<Vec<_>, _>>()?;
+            let installed = |content: &Digest| -> Result<bool, DbError> {
+                Ok(locations::holding(connection, content)?.iter().any(|row| row.state == LocationState::Installed))
+            };
+            let mut holding = BTreeMap::new();
+            for content in previous.iter().flatten().filter_map(|row| row.content) {
+                holding.insert(content, installed(&content)?);
+            }
+            Ok((records::all_current(connection)?, records::offerable(connection)?, previous, holding))
+        })
+        .await?;
+    let available: BTreeSet<_> = offerable.iter().map(|row| row.digest).collect();
+    let mut packages: BTreeMap<ObjectName, PackageFacts> = BTreeMap::new();
+    for row in current.into_iter().chain(offerable).chain(previous.into_iter().flatten()) {
+        let name = row.key.package.clone();
+        let Some(object) = stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace)) else { continue };
+        // A forced removal withdraws the offers; any other waits for the advertisements to go.
+        if object.metadata.deletion_timestamp.is_some() && object.annotations().contains_key(FORCE_REMOVAL_ANNOTATION) {
+            continue;
+        }
+        let Ok(record) = PackageRecord::decode(row.envelope.payload.as_bytes()) else { continue };
+        let facts = packages.entry(name.clone()).or_insert_with(|| PackageFacts {
+            records: Vec::new(),
+            offered: kept.offered.get(&name.to_string()).copied(),
+        });
+        if facts.records.iter().all(|one| one.digest != row.digest) {
+            let here = row.content.is_none_or(|content| holding.get(&content).copied().unwrap_or(false));
+            let is_available = available.contains(&row.digest) || here;
+            facts.records.push(RecordFacts { digest: row.digest, record, available: is_available });
+        }
+    }
+    Ok(packages)
+}

@@ -1,0 +1,126 @@
+//! What a site server is started with, and where it ended up listening.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::trust::ca::IDENTITY_LIFETIME;
+
+/// Where manifests come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A directory, as it is at any time.
+    Directory(PathBuf),
+    /// A branch of a local git repository, commit by commit.
+    Branch {
+        /// The repository.
+        repository: PathBuf,
+        /// The branch.
+        branch: String,
+    },
+}
+
+/// The four listeners. Port 0 takes any free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The Kubernetes API.
+    pub api: SocketAddr,
+    /// Clients, distribution points and access points.
+    pub devices: SocketAddr,
+    /// Enrolment.
+    pub enrolment: SocketAddr,
+    /// Health and metrics; loopback.
+    pub health: SocketAddr,
+}
+
+impl Listen {
+    /// Port of the Kubernetes API; the others follow it.
+    pub const FIRST_PORT: u16 = 7443;
+
+    /// Devices and enrolment on `address` (its port, and the next one), the others on loopback.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
+        let next = if address.port() == 0 { 0 } else { address.port().saturating_add(1) };
+        let (api, health) = if address.port() == 0 { (0, 0) } else { (Self::FIRST_PORT, Self::FIRST_PORT + 3) };
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            api: SocketAddr::new(loopback, api),
+            devices: address,
+            enrolment: SocketAddr::new(address.ip(), next),
+            health: SocketAddr::new(loopback, health),
+        }
+    }
+}
+
+impl Default for Listen {
+    /// Everything on loopback, ports from [`Listen::FIRST_PORT`] on.
+    fn default() -> Self {
+        Self::new(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Self::FIRST_PORT + 1))
+    }
+}
+
+/// What a site server is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its state directory.
+    pub state: PathBuf,
+    /// Where manifests come from.
+    pub served: Served,
+    /// The name of its `Site` object, and of its built-in points.
+    pub name: String,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Names and addresses under which devices reach it, besides those it listens on.
+    pub advertise: Vec<String>,
+    /// Directories that package sources may lie beneath, besides the served one.
+    pub source_roots: Vec<PathBuf>,
+    /// Life of device certificates.
+    pub certificate_lifetime: Duration,
+}
+
+impl Options {
+    /// Defaults for everything but the two directories.
+    #[must_use]
+    pub fn new(state: PathBuf, served: Served) -> Self {
+        Self {
+            state,
+            served,
+            name: "main".to_owned(),
+            listen: Listen::default(),
+            advertise: Vec::new(),
+            source_roots: Vec::new(),
+            certificate_lifetime: IDENTITY_LIFETIME,
+        }
+    }
+}
+
+/// Where a running site listens; written to `endpoints.json` in its state directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoints {
+    /// Base URL of the Kubernetes API.
+    pub api_url: String,
+    /// Base URL for devices.
+    pub device_url: String,
+    /// Base URL of enrolment.
+    pub enrolment_url: String,
+    /// Base URL of health and metrics.
+    pub health_url: String,
+    /// The kubeconfig of the administrator.
+    pub kubeconfig: PathBuf,
+    /// Digest of the device authority's certificate, pinned by join files.
+    pub ca_sha256: crate::content::Digest,
+    /// The site's id.
+    pub site_id: String,
+    /// The process.
+    pub pid: u32,
+}
+
+impl Endpoints {
+    /// The file's name in the state directory.
+    pub const FILE: &'static str = "endpoints.json";
+}

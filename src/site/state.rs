@@ -1,0 +1,156 @@
+//! The site's state directory: who it belongs to, what lies where, and that only one process uses it.
+
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::content::durable;
+
+/// Version of the directory's layout that this program writes.
+const SCHEMA: u32 = 1;
+/// Oldest program version, by its [`SCHEMA`], that can still open what this one writes.
+const MIN_READER: u32 = 1;
+/// The file that says so.
+const MARKER: &str = "state.json";
+/// What the marker says the directory is.
+const KIND: &str = "waybill-site";
+
+/// Why a state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file system refused.
+    #[error("the state directory {0} cannot be used")]
+    Io(PathBuf, #[source] io::Error),
+    /// Another process has it.
+    #[error("the state directory {0} is in use by another process; stop that one, or give another --state")]
+    InUse(PathBuf),
+    /// It belongs to something else.
+    #[error("{0} is not a site's state directory (it says '{1}'); give another --state")]
+    Foreign(PathBuf, String),
+    /// It is not empty and not ours.
+    #[error("{0} is not empty and has no {MARKER}; give an empty directory as --state")]
+    NotOurs(PathBuf),
+    /// A newer program wrote it.
+    #[error(
+        "{path} was written by a newer version (layout {schema}, readable from {min_reader}); this one knows {SCHEMA}: upgrade it"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its layout.
+        schema: u32,
+        /// The oldest version that can read it.
+        min_reader: u32,
+    },
+    /// The marker cannot be read.
+    #[error("{0} is damaged; restore it from a backup")]
+    Damaged(PathBuf),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    kind: String,
+    schema: u32,
+    min_reader: u32,
+}
+
+/// An opened state directory. Dropping it lets another process in.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDirectory {
+    /// Opens or makes the directory, mode 0700, for this process alone.
+    ///
+    /// # Errors
+    /// [`StateError`], each with the remedy.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |error| StateError::Io(path.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let path = path.canonicalize().map_err(failed)?;
+        let failed = |error| StateError::Io(path.clone(), error);
+        check(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed)?;
+        let lock = File::create(path.join("lock")).map_err(failed)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
+        let marker = Marker { kind: KIND.to_owned(), schema: SCHEMA, min_reader: MIN_READER };
+        let text = serde_json::to_vec(&marker).unwrap_or_default();
+        durable::replace(&path.join(MARKER), &text, 0o600).map_err(failed)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// A file or directory in it.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The directory itself, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn check(path: &Path) -> Result<(), StateError> {
+    let file = path.join(MARKER);
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut entries = fs::read_dir(path).map_err(|error| StateError::Io(path.to_owned(), error))?;
+            // A lock file alone is what a start that was killed at once leaves behind.
+            let foreign = entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lock"));
+            return if foreign { Err(StateError::NotOurs(path.to_owned())) } else { Ok(()) };
+        }
+        Err(error) => return Err(StateError::Io(file, error)),
+    };
+    let marker: Marker = serde_json::from_slice(&text).map_err(|_| StateError::Damaged(file))?;
+    if marker.kind != KIND {
+        return Err(StateError::Foreign(path.to_owned(), marker.kind));
+    }
+    if marker.min_reader > SCHEMA {
+        let (schema, min_reader) = (marker.schema, marker.min_reader);
+        return Err(StateError::Newer { path: path.to_owned(), schema, min_reader });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_and_only_our_own_layout() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("state");
+        let first = StateDirectory::open(&path).unwrap();
+        assert!(matches!(StateDirectory::open(&path), Err(StateError::InUse(_))));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(first);
+        StateDirectory::open(&path).unwrap();
+
+        fs::write(path.join(MARKER), r#"{"kind":"waybill-site","schema":9,"minReader":9}"#).unwrap();
+        let error = StateDirectory::open(&path).unwrap_err();
+        assert!(error.to_string().contains("upgrade"), "{error}");
+        fs::write(path.join(MARKER), r#"{"kind":"waybill-site","schema":9,"minReader":1}"#).unwrap();
+        StateDirectory::open(&path).unwrap();
+        fs::write(path.join(MARKER), r#"{"kind":"other","schema":1,"minReader":1}"#).unwrap();
+        assert!(matches!(StateDirectory::open(&path), Err(StateError::Foreign(..))));
+        fs::write(path.join(MARKER), "{").unwrap();
+        assert!(matches!(StateDirectory::open(&path), Err(StateError::Damaged(_))));
+
+        let foreign = scratch.path().join("foreign");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("precious"), "x").unwrap();
+        assert!(matches!(StateDirectory::open(&foreign), Err(StateError::NotOurs(_))));
+    }
+}

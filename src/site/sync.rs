@@ -1,0 +1,102 @@
+//! Ties git sync to the controllers: what it reports becomes the revision in force, and its end lets packages look.
+
+use std::sync::Arc;
+
+use kube::{Api, ResourceExt, api::ObjectMeta};
+use tokio::sync::watch;
+
+use crate::{
+    api::{
+        distribution_point::{DistributionPoint, DistributionPointSpec},
+        site::{Site, SiteSpec, SyncStatus},
+    },
+    controller::{
+        context::{Revision, Stores},
+        nudge::Nudges,
+    },
+    gitops::{diagnostic::Severity, sync::RevisionState},
+    model::identity::ObjectName,
+};
+
+/// Problems and removals listed in `Site.status.sync` at most; the schema says the same.
+const LISTED_MAX: usize = 50;
+
+/// Follows git sync until it ends.
+pub(super) async fn follow(
+    mut states: watch::Receiver<RevisionState>,
+    revision: watch::Sender<Revision>,
+    stores: Stores,
+    nudges: Nudges,
+    site: String,
+) {
+    loop {
+        let state = states.borrow_and_update().clone();
+        let was_applying = revision.borrow().applying;
+        let before = revision.borrow().root.clone();
+        let now = Revision {
+            applying: state.applying,
+            root: state.root.clone(),
+            hold: state.export.clone().map(|export| Arc::new(export) as _),
+            status: (!state.revision.is_empty() || state.problem.is_some()).then(|| status(&state)),
+        };
+        let settled = !now.applying && (was_applying || before != now.root);
+        revision.send_replace(now);
+        nudges.site(&site);
+        if settled {
+            for package in stores.packages.state() {
+                nudges.package(&ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()));
+            }
+        }
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn status(state: &RevisionState) -> SyncStatus {
+    let mut problems: Vec<String> = state.problem.iter().cloned().collect();
+    problems.extend(state.diagnostics.iter().filter(|one| one.severity == Severity::Error).map(ToString::to_string));
+    problems.truncate(LISTED_MAX);
+    SyncStatus {
+        revision: state.revision.clone(),
+        objects: i64::try_from(state.objects).unwrap_or(i64::MAX),
+        problems,
+        held_revision: state.guard.as_ref().and_then(|guard| guard.revision.clone()),
+        held_removals: state
+            .guard
+            .iter()
+            .flat_map(|guard| guard.removals.iter().map(ToString::to_string))
+            .take(LISTED_MAX)
+            .collect(),
+    }
+}
+
+/// Makes the site's own objects if nobody has declared them; never touches their spec afterwards.
+///
+/// # Errors
+/// If the Kubernetes API refuses.
+pub(super) async fn ensure_own_objects(client: &kube::Client, name: &str) -> Result<(), kube::Error> {
+    let meta = || ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let site = Site { metadata: meta(), spec: SiteSpec::default(), status: None };
+    let point = DistributionPoint { metadata: meta(), spec: DistributionPointSpec::default(), status: None };
+    created(Api::all(client.clone()).create(&Default::default(), &site).await.map(|_: Site| ()))?;
+    created(Api::all(client.clone()).create(&Default::default(), &point).await.map(|_: DistributionPoint| ()))
+}
+
+/// The object of a distribution point that joined, if nobody declared one.
+///
+/// # Errors
+/// If the Kubernetes API refuses.
+pub(super) async fn ensure_point(client: &kube::Client, name: &str) -> Result<(), kube::Error> {
+    let meta = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let point = DistributionPoint { metadata: meta, spec: DistributionPointSpec::default(), status: None };
+    created(Api::all(client.clone()).create(&Default::default(), &point).await.map(|_: DistributionPoint| ()))
+}
+
+/// Somebody else having made it is as good.
+fn created(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => other,
+    }
+}
