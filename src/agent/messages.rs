@@ -1,0 +1,163 @@
+//! What the agent says: one function for every message, with SMS's number where it had one (domain.md §2.2). Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    model::{
+        identity::{ObjectName, ProgramIdentity},
+        message::{
+            ADVERTISEMENT, Component, EXIT_CODE, MessageType, OUTPUT, PACKAGE, PROGRAM, SOURCE_VERSION, Severity,
+            StatusMessage, USER,
+        },
+        reason::Reason,
+        state::RunState,
+    },
+    wire::policy::Offer,
+};
+
+/// What a message about an offer is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    advertisement: ObjectName,
+    attributes: BTreeMap<String, String>,
+}
+
+impl About {
+    /// The offer, and the source version if it is known.
+    #[must_use]
+    pub fn new(offer: &Offer, source_version: Option<u64>) -> Self {
+        Self::of(&offer.advertisement, &offer.program, source_version)
+    }
+
+    /// The advertisement and its program, also when it is offered no more.
+    #[must_use]
+    pub fn of(advertisement: &ObjectName, program: &ProgramIdentity, source_version: Option<u64>) -> Self {
+        let package = ObjectName::new(&program.namespace, &program.package);
+        let mut attributes: BTreeMap<String, String> = [
+            (ADVERTISEMENT.to_owned(), advertisement.to_string()),
+            (PACKAGE.to_owned(), package.to_string()),
+            (PROGRAM.to_owned(), program.program.clone()),
+        ]
+        .into();
+        if let Some(version) = source_version {
+            attributes.insert(SOURCE_VERSION.to_owned(), version.to_string());
+        }
+        Self { advertisement: advertisement.clone(), attributes }
+    }
+
+    /// Names the local user who asked.
+    #[must_use]
+    pub fn by(mut self, user: Option<&str>) -> Self {
+        if let Some(user) = user {
+            self.attributes.insert(USER.to_owned(), user.to_owned());
+        }
+        self
+    }
+
+    /// Adds the exit code.
+    #[must_use]
+    pub fn exit_code(mut self, code: Option<i32>) -> Self {
+        if let Some(code) = code {
+            self.attributes.insert(EXIT_CODE.to_owned(), code.to_string());
+        }
+        self
+    }
+
+    /// Adds the end of the program's output.
+    #[must_use]
+    pub fn output(mut self, output: Option<String>) -> Self {
+        if let Some(output) = output {
+            self.attributes.insert(OUTPUT.to_owned(), output);
+        }
+        self
+    }
+
+    fn program(&self) -> &str {
+        self.attributes.get(PROGRAM).map_or("", String::as_str)
+    }
+
+    /// A change of where this client stands with the offer.
+    #[must_use]
+    pub fn state(self, state: RunState, reason: Reason, detail: &str, now: Timestamp) -> StatusMessage {
+        let (severity, message_type, message_id) = classify(state);
+        let program = self.program();
+        let what = match state {
+            RunState::Accepted => format!("advertisement {} received", self.advertisement),
+            RunState::Running => format!("program {program} started"),
+            RunState::Succeeded => format!("program {program} succeeded"),
+            RunState::Failed => format!("program {program} failed"),
+            RunState::TimedOut => format!("program {program} exceeded its maximum run time and was stopped"),
+            RunState::PrepareFailed => format!("program {program} could not be started"),
+            RunState::ContentMismatch => format!("content of program {program} does not match its digest"),
+            RunState::Unknown => format!("program {program} was started and nobody knows how it ended"),
+            RunState::Downloading => format!("content of program {program} is being fetched"),
+            RunState::Waiting => format!("program {program} waits"),
+            RunState::Retrying => format!("program {program} will be tried again"),
+            RunState::Rejected => format!("program {program} does not fit this client"),
+            RunState::Expired => {
+                format!("advertisement {} expired before program {program} started", self.advertisement)
+            }
+            RunState::WillNotRerun => format!("program {program} ran here before and does not run again"),
+            RunState::Cancelled => format!("advertisement {} was withdrawn", self.advertisement),
+            RunState::NoStatus => format!("program {program}"),
+        };
+        let text = match (detail, state) {
+            ("", RunState::Succeeded | RunState::Running | RunState::Accepted) => what,
+            ("", _) => format!("{what}: {}", reason.explanation()),
+            (detail, _) => format!("{what}: {detail}"),
+        };
+        StatusMessage {
+            time_ms: now.as_millisecond(),
+            severity,
+            message_type,
+            component: Component::ClientAgent,
+            message_id,
+            text,
+            reason: Some(reason),
+            state: Some(state),
+            attributes: self.attributes,
+        }
+    }
+}
+
+/// Severity, type and SMS's number of a state.
+const fn classify(state: RunState) -> (Severity, MessageType, u16) {
+    use MessageType::{Detail, Milestone};
+    use Severity::{Error, Informational, Warning};
+    match state {
+        RunState::NoStatus => (Informational, Detail, 0),
+        RunState::Accepted => (Informational, Milestone, 10_002),
+        RunState::Rejected => (Warning, Milestone, 10_018),
+        RunState::Expired => (Informational, Milestone, 10_019),
+        RunState::WillNotRerun => (Informational, Detail, 0),
+        RunState::Waiting => (Informational, Detail, 10_035),
+        RunState::Downloading => (Informational, Detail, 0),
+        RunState::Running => (Informational, Milestone, 10_005),
+        RunState::Retrying => (Warning, Detail, 0),
+        RunState::Cancelled => (Informational, Milestone, 10_073),
+        RunState::PrepareFailed => (Error, Milestone, 10_003),
+        RunState::ContentMismatch => (Error, Milestone, 10_057),
+        RunState::TimedOut => (Error, Milestone, 10_021),
+        RunState::Failed => (Error, Milestone, 10_006),
+        RunState::Unknown => (Error, Milestone, 10_004),
+        RunState::Succeeded => (Informational, Milestone, 10_008),
+    }
+}
+
+/// Something about the agent itself, not about an offer.
+#[must_use]
+pub fn general(severity: Severity, reason: Reason, text: String, now: Timestamp) -> StatusMessage {
+    StatusMessage {
+        time_ms: now.as_millisecond(),
+        severity,
+        message_type: MessageType::Detail,
+        component: Component::ClientAgent,
+        message_id: 0,
+        text,
+        reason: Some(reason),
+        state: None,
+        attributes: BTreeMap::new(),
+    }
+}

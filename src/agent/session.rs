@@ -1,0 +1,264 @@
+//! Who this client is to its site: joined once with a join file, then kept in the state directory. Also used by
+//! distribution points and access points, which join the same way.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock,
+    content::durable,
+    transport::client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
+    trust::{
+        device::DeviceKey,
+        identity::{self, Role},
+        keys::{KeyError, TrustedKeys},
+        secret_file::{self, SecretFileError},
+        token::JoinSecret,
+    },
+    wire::enrol::{ENROL_PATH, Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
+};
+
+/// Time for the whole enrolment request.
+const ENROL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Tries to reach the enrolment listener while it starts up beside this process.
+const ENROL_TRIES: u32 = 20;
+/// Pause between them.
+const ENROL_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why this machine is not a device of the site.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There is no session and no join file.
+    #[error("{0} has not joined a site; create a join file with 'waybill token create' and give it with --join")]
+    NotJoined(PathBuf),
+    /// A key or certificate cannot be read or stored.
+    #[error("the identity in {0} cannot be read or stored")]
+    Secret(PathBuf, #[source] SecretFileError),
+    /// A key cannot be made or used.
+    #[error("the device key cannot be used")]
+    Key(#[from] KeyError),
+    /// The session file is damaged.
+    #[error("{0} is damaged; join again with a new join file")]
+    Damaged(PathBuf),
+    /// TLS cannot be set up.
+    #[error("the connection cannot be set up")]
+    Client(#[from] ClientError),
+    /// The enrolment listener cannot be reached.
+    #[error("the site's enrolment at {0} cannot be reached")]
+    Unreachable(String, #[source] reqwest::Error),
+    /// The site refused.
+    #[error("the site refused: {0}")]
+    Refused(String),
+    /// The answer does not fit the join file.
+    #[error("the site's answer cannot be believed")]
+    Answer(#[from] EnrolError),
+    /// The join file is for another role.
+    #[error("this join file is for a {file}, not for a {wanted}; create one for this role")]
+    Role {
+        /// The file's.
+        file: Role,
+        /// What this process is.
+        wanted: Role,
+    },
+}
+
+/// What a device knows of itself and its site.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// The id that the site gave.
+    pub id: String,
+    /// The site's id.
+    pub site_id: String,
+    /// The device's certificate chain, PEM.
+    pub certificate_pem: String,
+    /// Certificate of the device authority, PEM.
+    pub ca_pem: String,
+    /// Keys that policy and records are signed with.
+    pub keys: TrustedKeys,
+    /// Where to go.
+    pub endpoints: Endpoints,
+    /// Where a lapsed certificate is exchanged.
+    pub enrolment_url: String,
+}
+
+fn session_path(state: &Path) -> PathBuf {
+    state.join("session.json")
+}
+
+fn key_path(state: &Path) -> PathBuf {
+    state.join("device.key")
+}
+
+impl Session {
+    /// The session in `state`, or a new one by joining. A lapsed certificate is exchanged for one of the same id.
+    ///
+    /// # Errors
+    /// [`SessionError`], each with the remedy.
+    pub async fn open(
+        state: &Path,
+        join: Option<&JoinFile>,
+        role: Role,
+        advertised_names: &[String],
+    ) -> Result<Self, SessionError> {
+        let path = session_path(state);
+        let Some(text) = read(&path)? else {
+            let join = join.ok_or_else(|| SessionError::NotJoined(state.to_owned()))?;
+            return Self::join(state, join, role, advertised_names).await;
+        };
+        let session: Self = serde_json::from_str(&text).map_err(|_| SessionError::Damaged(path))?;
+        let chain = identity::certificates(&session.certificate_pem).map_err(ClientError::from)?;
+        let (_, not_after) = identity::lifetime(&chain[0]).map_err(ClientError::from)?;
+        if not_after > clock::now() {
+            return Ok(session);
+        }
+        session.rejoin(state, role, advertised_names).await
+    }
+
+    async fn join(
+        state: &Path,
+        join: &JoinFile,
+        role: Role,
+        advertised_names: &[String],
+    ) -> Result<Self, SessionError> {
+        if join.role != role {
+            return Err(SessionError::Role { file: join.role, wanted: role });
+        }
+        let key = DeviceKey::load_or_create(&key_path(state))?;
+        let request = EnrolRequest {
+            secret: join.secret.clone(),
+            role,
+            csr_pem: key.csr_pem()?,
+            hostname: hostname(),
+            advertised_names: advertised_names.to_vec(),
+            rejoin: None,
+        };
+        let answer = enrol(&join.url, join.ca_sha256, &request).await?;
+        answer.check(join, clock::now())?;
+        Self::store(state, answer, join.url.clone())
+    }
+
+    /// Comes back under the old id, which the old key proves. No secret is needed: see `site::enrol`.
+    async fn rejoin(&self, state: &Path, role: Role, advertised_names: &[String]) -> Result<Self, SessionError> {
+        let path = key_path(state);
+        let old = DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))?;
+        let request = EnrolRequest {
+            secret: JoinSecret::generate()?,
+            role,
+            csr_pem: old.csr_pem()?,
+            hostname: hostname(),
+            advertised_names: advertised_names.to_vec(),
+            rejoin: None,
+        };
+        let request = request.rejoining(&old, &self.certificate_pem)?;
+        let authority = identity::certificates(&self.ca_pem).map_err(ClientError::from)?;
+        let pinned = crate::content::digest::Digest::of(&authority[0]);
+        let answer = enrol(&self.enrolment_url, pinned, &request).await?;
+        let expected = JoinFile {
+            url: self.enrolment_url.clone(),
+            ca_sha256: pinned,
+            secret: request.secret,
+            role,
+            site: self.site_id.clone(),
+            expires: clock::now(),
+        };
+        let identity = answer.check(&expected, clock::now())?;
+        if identity.id != self.id {
+            return Err(SessionError::Refused(format!("it gave another id, {}", identity.id)));
+        }
+        Self::store(state, answer, self.enrolment_url.clone())
+    }
+
+    fn store(state: &Path, answer: EnrolAnswer, enrolment_url: String) -> Result<Self, SessionError> {
+        let session = Self {
+            id: answer.id,
+            site_id: answer.site_id,
+            certificate_pem: answer.certificate_pem,
+            ca_pem: answer.ca_pem,
+            keys: answer.signing_keys,
+            endpoints: answer.endpoints,
+            enrolment_url,
+        };
+        session.save(state)?;
+        Ok(session)
+    }
+
+    /// Keeps the session, for instance with a renewed certificate.
+    ///
+    /// # Errors
+    /// [`SessionError::Secret`].
+    pub fn save(&self, state: &Path) -> Result<(), SessionError> {
+        let path = session_path(state);
+        let text = serde_json::to_vec(self).map_err(|_| SessionError::Damaged(path.clone()))?;
+        durable::replace(&path, &text, 0o600)
+            .map_err(|source| SessionError::Secret(path.clone(), SecretFileError::Write { path, source }))
+    }
+
+    /// The device's key.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn key(state: &Path) -> Result<DeviceKey, SessionError> {
+        let path = key_path(state);
+        DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))
+    }
+
+    /// An HTTP client with this device's certificate for `listener`.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn http(&self, state: &Path, listener: Listener) -> Result<reqwest::Client, SessionError> {
+        let key = Self::key(state)?;
+        Ok(device_client(&key, &self.certificate_pem, &self.ca_pem, listener, Timeouts::default())?)
+    }
+}
+
+async fn enrol(
+    url: &str,
+    ca_sha256: crate::content::digest::Digest,
+    request: &EnrolRequest,
+) -> Result<EnrolAnswer, SessionError> {
+    let http = enrolment_client(ca_sha256, Timeouts::default())?;
+    let mut tries = 0;
+    let answer = loop {
+        let sent = http.post(format!("{url}{ENROL_PATH}")).timeout(ENROL_TIMEOUT).json(request).send().await;
+        match sent {
+            Ok(answer) => break answer,
+            Err(error) if error.is_connect() && tries < ENROL_TRIES => {
+                tries += 1;
+                tokio::time::sleep(ENROL_PAUSE).await;
+            }
+            Err(error) => return Err(SessionError::Unreachable(url.to_owned(), error)),
+        }
+    };
+    if !answer.status().is_success() {
+        return Err(SessionError::Refused(answer.text().await.unwrap_or_default().trim().to_owned()));
+    }
+    answer.json().await.map_err(|error| SessionError::Unreachable(url.to_owned(), error))
+}
+
+fn read(path: &Path) -> Result<Option<String>, SessionError> {
+    secret_file::read(path).map_err(|error| SessionError::Secret(path.to_owned(), error))
+}
+
+/// Makes a state directory for this user alone.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn make_state(state: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+    fs::set_permissions(state, fs::Permissions::from_mode(0o700))
+}
+
+/// What this machine calls itself.
+#[must_use]
+pub fn hostname() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
