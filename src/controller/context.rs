@@ -96,8 +96,21 @@ pub struct SourceFailure {
     pub passes: bool,
 }
 
+/// Where a package's source is to be found.
+#[derive(Clone)]
+pub struct SourcePlace {
+    /// The package, whose last content makes reading cheaper.
+    pub content: Option<Digest>,
+    /// The directory as the package names it.
+    pub directory: String,
+    /// What relative directories are relative to.
+    pub base: PathBuf,
+    /// Keeps `base` in place while it is held; such a directory is not written any more.
+    pub hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
 /// Reads a directory into the library. Given by `site`: controllers do not know sources.
-pub type ReadSource = Arc<dyn Fn(PathBuf) -> BoxFuture<'static, Result<SourceRead, SourceFailure>> + Send + Sync>;
+pub type ReadSource = Arc<dyn Fn(SourcePlace) -> BoxFuture<'static, Result<SourceRead, SourceFailure>> + Send + Sync>;
 
 /// What every reconcile may use.
 pub struct Context {
@@ -124,5 +137,5 @@ pub struct Context {
     /// Tells distribution points' long polls to look again.
     pub points_changed: Arc<tokio::sync::Notify>,
     /// Paces status writes.
-    pub(super) pace: Pace,
+    pub pace: Pace,
 }

@@ -11,7 +11,7 @@ mod distribution;
 mod distribution_point;
 pub mod error;
 pub mod nudge;
-mod pace;
+pub mod pace;
 mod package;
 mod placement;
 mod program;

@@ -15,7 +15,7 @@ const OBJECTS_MAX: usize = 100_000;
 
 /// Remembers when each object's status was written and how often its reconcile failed in a row.
 #[derive(Debug, Default)]
-pub(super) struct Pace(Mutex<HashMap<String, Entry>>);
+pub struct Pace(Mutex<HashMap<String, Entry>>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Entry {

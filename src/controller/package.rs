@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Reconciled,
-    context::{Context, SourceRead},
+    context::{Context, SourcePlace, SourceRead},
     error::Error,
     placement, record, removal,
     report::Report,
@@ -89,22 +89,27 @@ fn fields(report: Report, current: Option<&VersionRow>) -> Report {
 /// Reads the source and counts a new version if, and only if, its bytes changed (L5).
 async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> Result<(), Error> {
     let Source::Directory(directory) = &package.spec.source else { return Ok(()) };
-    // Relative sources lie in the tree that the manifests came from, of the same revision.
-    let (path, _hold) = {
-        let revision = ctx.revision.borrow();
-        (revision.root.join(&directory.path), revision.hold.clone())
+    let current = {
+        let key = key.clone();
+        ctx.database.read(move |connection| versions::current(connection, &key)).await?
     };
-    let SourceRead { content, size_bytes, files } = (ctx.read_source)(path).await.map_err(|failure| {
+    // Relative sources lie in the tree that the manifests came from, of the same revision.
+    let place = {
+        let revision = ctx.revision.borrow();
+        SourcePlace {
+            content: current.as_ref().map(|version| version.content),
+            directory: directory.path.clone(),
+            base: revision.root.clone(),
+            hold: revision.hold.clone(),
+        }
+    };
+    let SourceRead { content, size_bytes, files } = (ctx.read_source)(place).await.map_err(|failure| {
         if failure.passes {
             Error::Transient { reason: failure.reason, text: failure.text }
         } else {
             Error::stalled(failure.reason, failure.text)
         }
     })?;
-    let current = {
-        let key = key.clone();
-        ctx.database.read(move |connection| versions::current(connection, &key)).await?
-    };
     if current.is_some_and(|version| version.content == content && version.files == files) {
         return Ok(());
     }

@@ -130,7 +130,11 @@ pub fn list(connection: &Connection) -> Result<Vec<TokenRow>, DbError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn get(connection: &Connection, hash: &Digest) -> Result<Option<TokenRow>, DbError> {
+/// The token with this hash.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn get(connection: &Connection, hash: &Digest) -> Result<Option<TokenRow>, DbError> {
     let mut statement = connection.prepare_cached("SELECT * FROM tokens WHERE hash = ?1")?;
     Ok(statement.query_row([hash.to_string()], from_row).optional()?)
 }

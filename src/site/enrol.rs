@@ -18,7 +18,7 @@ use crate::{
     db::{
         Database, DbError,
         devices::{self, Admission, DeviceRow},
-        tokens::{self, Consumed, TokenRow},
+        tokens::{self, Consumed},
     },
     trust::{
         ca::{CertificateAuthority, Grant},
@@ -115,47 +115,27 @@ impl Enrolment {
         if let Some(old) = old {
             return self.rejoin(&old.id, &request, &names).await;
         }
-        let hash = request.secret.stored_hash();
-        let (role, now_ms) = (request.role, clock::now_unix_ms());
-        let consumed = self.database.write(move |tx| tokens::consume(tx, &hash, role, now_ms)).await?;
-        let token = match consumed {
-            Consumed::Accepted(token) => token,
-            Consumed::WrongRole(role) => {
-                return Err(Refused::Forbidden(format!("this join file is for a {role}; create one for this role")));
-            }
-            Consumed::Expired => return Err(Refused::Forbidden("this join file has expired; create another".into())),
-            Consumed::UsedUp => return Err(Refused::Forbidden("this join file was used up; create another".into())),
-            Consumed::Unknown => {
-                return Err(Refused::Forbidden("this join file is not known here; create another".into()));
-            }
-        };
-        self.admit(&token, &request, &names).await
+        self.admit(&request, &names).await
     }
 
-    async fn admit(
-        &self,
-        token: &TokenRow,
-        request: &EnrolRequest,
-        names: &ServerNames,
-    ) -> Result<EnrolAnswer, Refused> {
-        let (id, name) = match request.role {
-            Role::Client => {
-                let id = format!("c-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-                (id.clone(), id)
-            }
-            Role::Dp | Role::Cap => {
-                let name = token.name.clone().unwrap_or_else(|| name_from(&request.hostname));
-                (name.clone(), name)
-            }
+    /// Takes one use of the token and admits the device in one transaction: a failed join costs no use.
+    async fn admit(&self, request: &EnrolRequest, names: &ServerNames) -> Result<EnrolAnswer, Refused> {
+        let (hash, role, now_ms) = (request.secret.stored_hash(), request.role, clock::now_unix_ms());
+        let known = self.database.read(move |connection| tokens::get(connection, &hash)).await?;
+        let name = known.and_then(|token| token.name).unwrap_or_else(|| name_from(&request.hostname));
+        let id = match role {
+            Role::Client => format!("c-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
+            Role::Dp => name.clone(),
+            // Ids are unique among all devices; a point and an access point on one host share a name.
+            Role::Cap => format!("cap-{name}"),
         };
-        let (certificate, not_after_ms) = self.issue(request.role, &id, &request.csr_pem, names)?;
-        let now_ms = clock::now_unix_ms();
+        let (certificate, not_after_ms) = self.issue(role, &id, &request.csr_pem, names)?;
         let row = DeviceRow {
+            name: if role == Role::Client { id.clone() } else { name },
             id: id.clone(),
-            role: request.role,
-            name,
+            role,
             hostname: request.hostname.clone(),
-            labels: token.labels.clone(),
+            labels: std::collections::BTreeMap::new(),
             blocked: false,
             certificate: certificate.clone(),
             not_after_ms,
@@ -163,11 +143,28 @@ impl Enrolment {
             last_seen_ms: now_ms,
             agent_version: String::new(),
         };
-        self.database.write(move |tx| devices::join(tx, &row)).await.map_err(|error| match error {
-            DbError::Conflict(text) => Refused::Forbidden(format!("{text}; create a join file with another name")),
-            other => other.into(),
-        })?;
-        Ok(self.answer(id, certificate))
+        let consumed = self
+            .database
+            .write(move |tx| {
+                let consumed = tokens::consume(tx, &hash, role, now_ms)?;
+                if let Consumed::Accepted(token) = &consumed {
+                    devices::join(tx, &DeviceRow { labels: token.labels.clone(), ..row })?;
+                }
+                Ok(consumed)
+            })
+            .await
+            .map_err(|error| match error {
+                DbError::Conflict(text) => Refused::Forbidden(format!("{text}; create a join file with another name")),
+                other => other.into(),
+            })?;
+        let text = match consumed {
+            Consumed::Accepted(_) => return Ok(self.answer(id, certificate)),
+            Consumed::WrongRole(role) => format!("this join file is for a {role}; create one for this role"),
+            Consumed::Expired => "this join file has expired; create another".to_owned(),
+            Consumed::UsedUp => "this join file was used up; create another".to_owned(),
+            Consumed::Unknown => "this join file is not known here; create another".to_owned(),
+        };
+        Err(Refused::Forbidden(text))
     }
 
     async fn rejoin(&self, id: &str, request: &EnrolRequest, names: &ServerNames) -> Result<EnrolAnswer, Refused> {

@@ -11,7 +11,7 @@ use crate::{
     db::{
         Database, DbError, devices, inventory, locations,
         messages::{self, Sender},
-        points,
+        report,
     },
     model::{
         message::{Component, DISTRIBUTION_POINT, MessageType, Severity, StatusMessage},
@@ -75,15 +75,15 @@ impl Intake {
     }
 
     /// Takes a point's report with its messages.
-    pub async fn report(&self, point: &PeerIdentity, report: PointReport) -> Result<StatusAck, Refusal> {
+    pub async fn report(&self, point: &PeerIdentity, point_report: PointReport) -> Result<StatusAck, Refusal> {
         let (id, site, now_ms) = (point.id.clone(), self.site.clone(), clock::now_unix_ms());
-        let outbox = report.outbox.clone();
+        let outbox = point_report.outbox.clone();
         let result = self
             .database
             .write(move |tx| {
-                points::heard(tx, &id, &id, &report, now_ms)?;
+                report::take(tx, &id, &id, &point_report, now_ms)?;
                 let sender = Sender { id: &id, role: Role::Dp, name: &id, site: &site };
-                messages::store_batch(tx, &sender, &report.outbox, &report.messages, now_ms)
+                messages::store_batch(tx, &sender, &point_report.outbox, &point_report.messages, now_ms)
             })
             .await;
         Ok(StatusAck { outbox, acked_through: stored(result)? })

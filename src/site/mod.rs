@@ -7,7 +7,13 @@ mod offers;
 mod options;
 mod points;
 mod routes;
+mod serve;
+mod sources;
 pub mod state;
 mod sync;
+mod tls;
 
-pub use self::options::{Endpoints, Listen, Options, Served};
+pub use self::{
+    options::{Endpoints, Listen, Options, Served},
+    serve::{SiteError, run},
+};

@@ -69,6 +69,19 @@ pub fn snapshot(directory: Dir, library: &Library, previous: Option<&Manifest>) 
     snapshot_settling(directory, library, previous, SETTLE)
 }
 
+/// As [`snapshot`] for a directory that nobody writes any more, such as the export of a commit: its files are young, but
+/// no tick has to pass before they can be believed.
+///
+/// # Errors
+/// See [`snapshot`].
+pub fn snapshot_finished(
+    directory: Dir,
+    library: &Library,
+    previous: Option<&Manifest>,
+) -> Result<Snapshot, SnapshotError> {
+    snapshot_settling(directory, library, previous, Duration::ZERO)
+}
+
 /// As [`snapshot`], with the tick of the file system's clock.
 fn snapshot_settling(
     directory: Dir,

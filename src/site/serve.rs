@@ -1,0 +1,404 @@
+//! Starts a site server and runs it until it is told to stop: state, Kubernetes API, controllers, offer manager, git
+//! sync, listeners. Read [`assemble`] to see how the parts fit.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{Router, routing::get};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    enrol::Enrolment,
+    intake::Intake,
+    offers::OfferManager,
+    options::{Endpoints, Options, Served},
+    points::Points,
+    routes::SiteRoutes,
+    sources,
+    state::{StateDirectory, StateError},
+    sync,
+    tls::{Serving, ServingError},
+};
+use crate::{
+    api,
+    apiserver::{
+        ApiServer, Identity, OpenError,
+        credentials::{Credentials, CredentialsError},
+    },
+    cap::{self, Cap},
+    clock,
+    content::{ContentError, Digest, durable, library::Library},
+    controller::{
+        context::{Context, Revision, SiteIdentity},
+        start::Controllers,
+    },
+    db::{self, Database, DbError},
+    gitops::{
+        revision::Source,
+        sync::{RevisionState, SyncConfig, SyncError},
+    },
+    transport::{
+        install_crypto,
+        limits::Limits,
+        server::{Allowed, serve, serve_plain},
+        tls::{ServerTls, TlsError},
+    },
+    trust::{
+        ca::{CaError, CertificateAuthority},
+        keys::{KeyError, SiteKey, TrustedKeys},
+        secret_file::{self, SecretFileError},
+    },
+    wire::{access::Snapshot, enrol},
+};
+
+/// Everything declared is compared with everything applied this often, whatever was noticed meanwhile.
+const SYNC_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Why a site server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The site database.
+    #[error("the site database cannot be used")]
+    Database(#[from] DbError),
+    /// The Kubernetes API's store.
+    #[error("the embedded Kubernetes API cannot be opened")]
+    Api(#[from] OpenError),
+    /// The Kubernetes API's credentials.
+    #[error("the credentials of the embedded Kubernetes API cannot be used")]
+    Credentials(#[from] CredentialsError),
+    /// The content library.
+    #[error("the content library cannot be opened")]
+    Library(#[from] ContentError),
+    /// The site's keys.
+    #[error("the site's signing key cannot be used")]
+    Key(#[from] KeyError),
+    /// The device authority.
+    #[error("the device authority cannot be used")]
+    Authority(#[from] CaError),
+    /// A listener's certificate.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// A listener's TLS.
+    #[error("a listener's TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// A file for users.
+    #[error("a file in the state directory cannot be written")]
+    File(#[from] SecretFileError),
+    /// A file for programs.
+    #[error("{0} cannot be written")]
+    Write(PathBuf, #[source] std::io::Error),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {0}; is another site running? Choose another address")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// A directory that was named does not exist.
+    #[error("{0} does not exist or cannot be read")]
+    Directory(PathBuf, #[source] std::io::Error),
+    /// The site's own objects cannot be made.
+    #[error("the site's own objects cannot be made")]
+    OwnObjects(#[source] Box<kube::Error>),
+    /// Git sync cannot begin.
+    #[error("git sync cannot begin")]
+    Sync(#[from] SyncError),
+    /// A part ended although nobody asked it to.
+    #[error("{0} ended unexpectedly; the log says more")]
+    Ended(&'static str),
+}
+
+/// Runs a site server until `shutdown` is cancelled. `ready` is told where it listens once everything is up.
+///
+/// # Errors
+/// [`SiteError`], each with the remedy.
+pub async fn run(
+    options: Options,
+    ready: oneshot::Sender<Endpoints>,
+    shutdown: CancellationToken,
+) -> Result<(), SiteError> {
+    install_crypto();
+    let parts = Parts::open(&options).await?;
+    let listeners = Listeners::bind(&options).await?;
+    assemble(options, parts, listeners, ready, shutdown).await
+}
+
+/// What lies in the state directory, opened.
+struct Parts {
+    state: StateDirectory,
+    database: Database,
+    library: Arc<Library>,
+    key: Arc<SiteKey>,
+    authority: Arc<CertificateAuthority>,
+    credentials: Credentials,
+    api: ApiServer,
+    site: SiteIdentity,
+}
+
+impl Parts {
+    async fn open(options: &Options) -> Result<Self, SiteError> {
+        let state = StateDirectory::open(&options.state)?;
+        let now = clock::now();
+        let database = Database::open(&state.join("site.db"), now)?;
+        let row = database.read(db::site::read).await?;
+        let site = SiteIdentity { id: row.id, name: options.name.clone(), epoch: row.epoch };
+        let crds = api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap_or_default()).collect();
+        let fleet = None;
+        let api = ApiServer::open(crate::apiserver::Options { database: state.join("api.db"), crds, fleet })?;
+        Ok(Self {
+            library: Arc::new(Library::open(&state.join("library"))?),
+            key: Arc::new(SiteKey::load_or_create(&state.join("keys/site.key"))?),
+            authority: Arc::new(CertificateAuthority::load_or_create(&state.join("devices"), &site.name, now)?),
+            credentials: Credentials::load_or_create(&state.join("api"), now)?,
+            state,
+            database,
+            api,
+            site,
+        })
+    }
+}
+
+/// Bound before anything is written about them, so that port 0 works.
+struct Listeners {
+    api: TcpListener,
+    devices: TcpListener,
+    enrolment: TcpListener,
+    health: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(options: &Options) -> Result<Self, SiteError> {
+        async fn bind(address: SocketAddr) -> Result<TcpListener, SiteError> {
+            TcpListener::bind(address).await.map_err(|error| SiteError::Listen(address, error))
+        }
+        Ok(Self {
+            api: bind(options.listen.api).await?,
+            devices: bind(options.listen.devices).await?,
+            enrolment: bind(options.listen.enrolment).await?,
+            health: bind(options.listen.health).await?,
+        })
+    }
+}
+
+/// The address of a listener as others reach it: by the first advertised name if it listens on every address.
+fn reachable(listener: &TcpListener, advertise: &[String]) -> Result<String, SiteError> {
+    let address = listener.local_addr().map_err(|error| SiteError::Listen(([0, 0, 0, 0], 0).into(), error))?;
+    let host = match (advertise.first(), address.ip().is_unspecified()) {
+        (Some(name), _) => name.clone(),
+        (None, true) => "127.0.0.1".to_owned(),
+        (None, false) => address.ip().to_string(),
+    };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Ok(format!("{host}:{}", address.port()))
+}
+
+async fn assemble(
+    options: Options,
+    parts: Parts,
+    listeners: Listeners,
+    ready: oneshot::Sender<Endpoints>,
+    shutdown: CancellationToken,
+) -> Result<(), SiteError> {
+    let Parts { state, database, library, key, authority, credentials, api, site } = parts;
+    let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
+    write_kubeconfigs(&state, &credentials, &endpoints)?;
+    let client = api.client(Identity::Component("site".into()));
+    let own = sync::ensure_own_objects(&client, &site.name).await;
+    own.map_err(|error| SiteError::OwnObjects(Box::new(error)))?;
+
+    // What controllers, offer manager and points share.
+    let (controllers, stores, nudges) = Controllers::new(&client);
+    let (evaluated_sender, evaluated) = watch::channel(Arc::default());
+    let (published_sender, published) = watch::channel(Arc::default());
+    let (snapshot_sender, snapshot) = watch::channel::<Option<Arc<Snapshot>>>(None);
+    let (revision_sender, revision) = watch::channel(Revision { applying: true, ..Revision::default() });
+    let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let served = served_root(&options.served)?;
+    let mut roots = vec![served.clone()];
+    for root in &options.source_roots {
+        roots.push(root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error))?);
+    }
+    let ctx = Arc::new(Context {
+        client: client.clone(),
+        database: database.clone(),
+        read_source: sources::reader(library.clone(), roots),
+        site: site.clone(),
+        key: key.clone(),
+        stores: stores.clone(),
+        nudges: nudges.clone(),
+        evaluated: evaluated.clone(),
+        revision,
+        reevaluate: reevaluate.clone(),
+        points_changed: points_changed.clone(),
+        pace: Default::default(),
+    });
+    let offers = OfferManager {
+        database: database.clone(),
+        stores: stores.clone(),
+        nudges: nudges.clone(),
+        site: site.clone(),
+        key: key.clone(),
+        reevaluate,
+        evaluated: evaluated_sender,
+        published: published_sender,
+        snapshot: snapshot_sender,
+    };
+    let points = Points {
+        database: database.clone(),
+        stores: stores.clone(),
+        evaluated,
+        site: site.clone(),
+        changed: points_changed,
+    };
+    let intake = Intake { database: database.clone(), ca: authority.certificate_der().into(), site: site.name.clone() };
+    let enrolment = Enrolment {
+        database: database.clone(),
+        authority: authority.clone(),
+        site_id: site.id.clone(),
+        epoch: site.epoch,
+        signing_keys: TrustedKeys::from_iter([key.public()]),
+        endpoints: enrol::Endpoints {
+            site_url: endpoints.device_url.clone(),
+            cap_urls: vec![endpoints.device_url.clone()],
+        },
+        lifetime: options.certificate_lifetime,
+        permits: Enrolment::permits(),
+    };
+
+    // Listeners.
+    let serving = Serving::new(authority.clone(), names(&options, &listeners))?;
+    let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
+    let enrolment_tls = ServerTls::enrolment(serving.certificate())?;
+    let device_routes =
+        SiteRoutes { points, intake: intake.clone(), library: library.clone(), snapshot, enrolment: enrolment.clone() }
+            .router()
+            .merge(cap::routes::router(Cap::new(published.clone(), Arc::new(intake))));
+    let (refused_sender, refused) = watch::channel(Default::default());
+    let allowed: Allowed = {
+        let refused: watch::Receiver<std::collections::BTreeSet<String>> = refused;
+        Arc::new(move |peer| !refused.borrow().contains(&peer.id))
+    };
+    let anybody: Allowed = Arc::new(|_| true);
+    let api_tls = credentials.tls(&names(&options, &listeners), clock::now())?;
+
+    // Git sync.
+    let (states_sender, states) = watch::channel(RevisionState::default());
+    let sync_config = SyncConfig {
+        source: match &options.served {
+            Served::Directory(_) => Source::Directory(served),
+            Served::Branch { branch, .. } => Source::Branch { repository: served, branch: branch.clone() },
+        },
+        state: state.join("sync"),
+        name: site.name.clone(),
+        resync: SYNC_INTERVAL,
+    };
+    let git_sync = crate::gitops::sync::run(
+        sync_config,
+        api.client(Identity::Component("git-sync".into())),
+        states_sender,
+        shutdown.clone(),
+    );
+
+    let _ = ready.send(endpoints);
+    tracing::info!(site = %site.name, "the site is served");
+    let limits = Limits::default();
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
+        () = offers.run() => Err(SiteError::Ended("the offer manager")),
+        () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
+        done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
+        () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
+        () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
+        done = api.serve(listeners.api, api_tls, shutdown.clone().cancelled_owned()) =>
+            done.map_err(|error| SiteError::Listen(options.listen.api, error)).and(Err(SiteError::Ended("the Kubernetes API"))),
+        () = serve(listeners.devices, devices_tls, device_routes, limits, allowed, shutdown.clone()) =>
+            Err(SiteError::Ended("the device listener")),
+        () = serve(listeners.enrolment, enrolment_tls, enrolment.router(), limits, anybody, shutdown.clone()) =>
+            Err(SiteError::Ended("the enrolment listener")),
+        () = serve_plain(listeners.health, health(), limits, shutdown.clone()) => Err(SiteError::Ended("the health listener")),
+    }
+}
+
+/// Keeps the set of devices that are blocked or deleted, so that a block acts at once (issue item 11).
+async fn refuse(database: Database, refused: watch::Sender<std::collections::BTreeSet<String>>) {
+    use tokio::sync::broadcast::error::RecvError;
+    let mut changes = database.subscribe();
+    loop {
+        match database.read(db::devices::refused).await {
+            Ok(ids) => {
+                refused.send_replace(ids.into_iter().collect());
+            }
+            Err(error) => tracing::error!(%error, "the list of refused devices could not be read"),
+        }
+        loop {
+            match changes.recv().await {
+                Ok(db::Change::Devices(_)) | Err(RecvError::Lagged(_)) => break,
+                Ok(_) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+/// Says that the process answers; no fleet data here.
+fn health() -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(|| async { "ok\n" }))
+}
+
+fn served_root(served: &Served) -> Result<PathBuf, SiteError> {
+    let (Served::Directory(path) | Served::Branch { repository: path, .. }) = served;
+    path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error))
+}
+
+/// Names in the listeners' certificates.
+fn names(options: &Options, listeners: &Listeners) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(options.advertise.iter().cloned());
+    for listener in [&listeners.devices, &listeners.enrolment, &listeners.api] {
+        names.extend(
+            listener
+                .local_addr()
+                .ok()
+                .filter(|address| !address.ip().is_unspecified())
+                .map(|address| address.ip().to_string()),
+        );
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn endpoints(
+    options: &Options,
+    listeners: &Listeners,
+    state: &StateDirectory,
+    authority: &CertificateAuthority,
+    site: &SiteIdentity,
+) -> Result<Endpoints, SiteError> {
+    Ok(Endpoints {
+        api_url: format!("https://{}", reachable(&listeners.api, &[])?),
+        device_url: format!("https://{}", reachable(&listeners.devices, &options.advertise)?),
+        enrolment_url: format!("https://{}", reachable(&listeners.enrolment, &options.advertise)?),
+        health_url: format!("http://{}", reachable(&listeners.health, &[])?),
+        kubeconfig: state.join("kubeconfig"),
+        ca_sha256: Digest::of(authority.certificate_der()),
+        site_id: site.id.clone(),
+        pid: std::process::id(),
+    })
+}
+
+fn write_kubeconfigs(
+    state: &StateDirectory,
+    credentials: &Credentials,
+    endpoints: &Endpoints,
+) -> Result<(), SiteError> {
+    for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
+        secret_file::write(&state.join(file), &credentials.kubeconfig(&endpoints.api_url, &identity, clock::now())?)?;
+    }
+    let path = state.join(Endpoints::FILE);
+    let text = serde_json::to_vec_pretty(endpoints).unwrap_or_default();
+    durable::replace(&path, &text, 0o600).map_err(|error| SiteError::Write(path, error))
+}
