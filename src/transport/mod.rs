@@ -2,6 +2,7 @@
 //! is part of the slim agent; the listeners need feature `server`. What is said over a connection is not decided here.
 
 pub mod client;
+pub mod download;
 mod verify;
 
 #[cfg(feature = "server")]
@@ -10,6 +11,8 @@ mod activity;
 mod admission;
 #[cfg(feature = "server")]
 mod body;
+#[cfg(feature = "server")]
+pub mod file;
 #[cfg(feature = "server")]
 pub mod limits;
 #[cfg(feature = "server")]
