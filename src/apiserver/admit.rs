@@ -155,7 +155,8 @@ pub(super) fn new_object(
     kinds::prepare(kind, &mut object, None)?;
     kind.schema.default(&mut object);
     if let Some(writer) = writer {
-        fields::track_update(&kind.schema, kinds::skeleton(kind).as_ref(), &mut object, writer);
+        fields::track_update(&kind.schema, None, &mut object, writer);
+        kinds::disown_given(kind, &mut object);
     }
     let causes = metadata::validate(&object, kind.names, kind.namespaced);
     let mut causes = kind.schema.validate_after(causes, &object, None, Scope::Main);

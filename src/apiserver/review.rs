@@ -47,7 +47,8 @@ fn own(call: &Call<'_>, review: &mut Value, now: &str) -> Result<(), Failure> {
     let options = options::read(call.query, "CreateOptions", false)?;
     let status = review.as_object_mut().and_then(|r| r.remove("status"));
     let writer = write::writer(call, &options, now);
-    fields::track_update(&call.kind.schema, kinds::skeleton(call.kind).as_ref(), review, writer);
+    fields::track_update(&call.kind.schema, None, review, writer);
+    kinds::disown_given(call.kind, review);
     review["status"] = status.unwrap_or_default();
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{metadata::NameRule, schema::Schema};
 
 pub(super) use events::{from_stored, selector_to_stored, served, to_stored};
-pub(super) use rules::{check, prepare, skeleton, undecodable};
+pub(super) use rules::{check, disown_given, prepare, undecodable};
 
 /// Verbs of a kind that can be written, in discovery's order.
 pub(super) const ALL_VERBS: &[&str] =

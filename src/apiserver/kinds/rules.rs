@@ -89,20 +89,24 @@ fn prepare_lease(object: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a new object of a typed kind has before its creator adds anything: members that its type always has are nobody's.
-pub(in super::super) fn skeleton(kind: &Kind) -> Option<Value> {
-    let members: &[&str] = match kind.nature {
-        Nature::Custom => return None,
-        Nature::Event => &["involvedObject", "source"],
-        Nature::NewEvent => &["regarding", "deprecatedSource"],
-        Nature::Secret | Nature::ConfigMap => &[],
-        _ => &["spec", "status"],
+/// Takes from the owners of a new object what its type always has: nobody made that.
+pub(in super::super) fn disown_given(kind: &Kind, object: &mut Value) {
+    let given: &[&str] = match kind.nature {
+        Nature::Custom | Nature::Secret | Nature::ConfigMap => return,
+        Nature::Event => &["f:involvedObject", "f:source"],
+        Nature::NewEvent => &["f:regarding", "f:deprecatedSource"],
+        _ => &["f:spec"],
     };
-    let mut object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
-    for member in members {
-        object[*member] = json!({});
+    for entry in object["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
+        let Some(fields) = entry.get_mut("fieldsV1").and_then(Value::as_object_mut) else { continue };
+        for member in given {
+            let Some(inner) = fields.get_mut(*member).and_then(Value::as_object_mut) else { continue };
+            inner.remove(".");
+            if inner.is_empty() {
+                fields.remove(*member);
+            }
+        }
     }
-    Some(object)
 }
 
 /// The faults of a built-in object that is to be stored.
