@@ -67,7 +67,7 @@ impl Published {
         let root: PolicyRoot =
             serde_json::from_str(&envelope.payload).map_err(|error| SnapshotError::Root(error.to_string()))?;
         let tree = MerkleTree::new(leaves.iter().map(leaf_bytes));
-        if tree.root() != root.leaves_root || tree.size() as u64 != root.leaves.max(1) {
+        if tree.root() != root.leaves_root || tree.size() as u64 != root.leaves {
             return Err(SnapshotError::Leaves);
         }
         let bodies: HashMap<_, _> = bodies.into_iter().map(|body| (Digest::of(body.as_bytes()), body)).collect();

@@ -1,6 +1,7 @@
 //! What people type: one file per verb. Here the words are told apart, errors shown and the exit code chosen.
 
 mod apiserver;
+mod up;
 pub mod validate;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Up(up::Up),
     Apiserver(apiserver::Apiserver),
     Validate(validate::Args),
 }
@@ -30,6 +32,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::init(&cli.log);
     let done = match cli.verb {
+        Verb::Up(verb) => verb.run().map(|()| 0),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
         Verb::Validate(args) => validate::run(&args, &mut std::io::stdout().lock()),
     };

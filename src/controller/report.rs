@@ -96,7 +96,8 @@ pub(super) async fn write<K: Reconciled>(
         return Ok(Some(wait));
     }
     let api: Api<K> = K::api(&ctx.client, object.namespace().as_deref());
-    let body = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()), "status": status });
+    let meta = json!({ "name": object.name_any(), "namespace": object.namespace() });
+    let body = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": meta, "status": status });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch_status(&object.name_any(), &params, &Patch::Apply(&body)).await {
         Ok(_) => {}

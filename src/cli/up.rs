@@ -1,0 +1,115 @@
+//! `waybill up`: a whole site in one process, from a directory or a repository's branch.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    model::duration::Span,
+    site::{self, Listen, Options, Served},
+};
+
+/// Serve a directory or a git branch as a site: Kubernetes API, distribution point and access point in one process
+#[derive(Debug, clap::Args)]
+pub(super) struct Up {
+    /// The directory with manifests and package sources, or a git repository with --branch
+    directory: PathBuf,
+    /// Where the site keeps everything: databases, keys, content; made if it does not exist
+    #[arg(long, value_name = "DIR", default_value = "./state")]
+    state: PathBuf,
+    /// Serve this branch, commit by commit, instead of the directory's present files
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+    /// Address for clients and other points (enrolment is on the next port); port 0 takes free ones
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    listen: Option<SocketAddr>,
+    /// Address of the Kubernetes API
+    #[arg(long, value_name = "ADDR")]
+    api_listen: Option<SocketAddr>,
+    /// Name or address under which others reach this machine; may be given several times
+    #[arg(long, value_name = "NAME")]
+    advertise: Vec<String>,
+    /// Directory that package sources may lie beneath, besides the served one; may be given several times
+    #[arg(long, value_name = "DIR")]
+    source_root: Vec<PathBuf>,
+    /// Name of the Site object and of the built-in points
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    site: String,
+    /// Life of device certificates
+    #[arg(long, value_name = "SPAN", default_value = "720h", value_parser = span, hide = true)]
+    certificate_lifetime: Span,
+}
+
+/// `10.0.0.5` is `10.0.0.5` with the usual port.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let usual = Listen::FIRST_PORT + 1;
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, usual)))
+        .map_err(|_| format!("'{text}' is no address; write for instance 0.0.0.0:{usual}"))
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90m"))
+}
+
+impl Up {
+    /// Runs until the process is asked to stop.
+    ///
+    /// # Errors
+    /// If the site cannot start, or a part of it ends.
+    pub(super) fn run(self) -> Result<()> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
+    }
+
+    fn options(self) -> Options {
+        let served = match self.branch {
+            Some(branch) => Served::Branch { repository: self.directory, branch },
+            None => Served::Directory(self.directory),
+        };
+        let mut listen = self.listen.map_or_else(Listen::default, Listen::new);
+        if let Some(api) = self.api_listen {
+            listen.api = api;
+        }
+        Options {
+            name: self.site,
+            listen,
+            advertise: self.advertise,
+            source_roots: self.source_root,
+            certificate_lifetime: self.certificate_lifetime.as_duration(),
+            ..Options::new(self.state, served)
+        }
+    }
+
+    async fn serve(self) -> Result<()> {
+        let (ready, started) = oneshot::channel();
+        let shutdown = CancellationToken::new();
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            stop.cancel();
+        });
+        tokio::spawn(async move {
+            if let Ok(endpoints) = started.await {
+                say(&endpoints);
+            }
+        });
+        site::run(self.options(), ready, shutdown).await.context("the site does not run")
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what the user needs to go on")]
+fn say(endpoints: &site::Endpoints) {
+    println!("The site is up.");
+    println!("  kubectl --kubeconfig {} get packages,advertisements", endpoints.kubeconfig.display());
+    println!("  clients and points: {}   joining: {}", endpoints.device_url, endpoints.enrolment_url);
+    println!("  health: {}/healthz", endpoints.health_url);
+}
