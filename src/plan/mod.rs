@@ -1,8 +1,12 @@
 //! Every decision, as a pure function of (facts, now). No I/O, no clock, no async.
 
+#[cfg(feature = "server")]
+pub mod clause;
 pub mod distribution;
 #[cfg(feature = "server")]
 pub mod membership;
 pub mod offer;
 pub mod run;
 pub mod summary;
+#[cfg(feature = "server")]
+pub mod why;

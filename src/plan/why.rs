@@ -1,0 +1,308 @@
+//! Why a client has not run what is advertised, or that it has: the walk clause, record, content, offer, policy, run. The
+//! first step that is not done is the answer. It only explains; membership, offers and runs are decided elsewhere.
+
+mod run;
+
+use jiff::Timestamp;
+
+pub use self::run::RunFacts;
+use super::offer::Outcome;
+use crate::model::{identity::ObjectName, reason::Reason, state::LocationState};
+
+/// How one step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Done.
+    Ok,
+    /// Comes by itself, or waits for a time.
+    Waiting,
+    /// Somebody has to do something.
+    Failed,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Standing {
+    /// The name used in the API and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One step of the walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// `clause`, `record`, `content`, `offer`, `policy` or `run`.
+    pub name: &'static str,
+    /// How it stands.
+    pub standing: Standing,
+    /// Why it is not done, from the one list.
+    pub reason: Option<Reason>,
+    /// The same for people, with the remedy where there is one.
+    pub text: String,
+}
+
+/// What the collection says of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clause {
+    /// There is no such advertisement.
+    NoAdvertisement,
+    /// No such client has joined.
+    NoClient,
+    /// The client is blocked: it is offered nothing.
+    Blocked,
+    /// The advertisement's collection does not exist.
+    NoCollection {
+        /// Its name.
+        collection: String,
+    },
+    /// The collection's query is not valid.
+    InvalidQuery {
+        /// Its name.
+        collection: String,
+        /// What is wrong with the query.
+        text: String,
+    },
+    /// The client is a member.
+    Member {
+        /// The collection.
+        collection: String,
+        /// A direct rule names it.
+        direct: bool,
+    },
+    /// The client is no member.
+    NotMember {
+        /// The collection.
+        collection: String,
+        /// Clients that are named directly.
+        direct: usize,
+        /// Parts of the query that are false for this client, in order; empty without a query.
+        false_parts: Vec<String>,
+        /// How the query failed on this client.
+        failure: Option<String>,
+        /// Whether the collection is suspended and keeps the members it had.
+        suspended: bool,
+    },
+}
+
+/// The newest record of the package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFacts {
+    /// The package's name.
+    pub package: String,
+    /// Its source version.
+    pub source_version: u64,
+    /// Whether the record holds the advertised program.
+    pub has_program: bool,
+    /// Whether the package has files.
+    pub has_content: bool,
+}
+
+/// One distribution point that holds or should hold the record's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointFacts {
+    /// Its name.
+    pub point: String,
+    /// Where the content stands there.
+    pub state: LocationState,
+    /// What holds it up.
+    pub detail: Option<String>,
+}
+
+/// Whether the client knows its current policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyFacts {
+    /// When the client's current policy was made; `None` before the first.
+    pub published: Option<Timestamp>,
+    /// When the client was heard of last; `None` if it never was.
+    pub last_seen: Option<Timestamp>,
+    /// Whether it has said something about this advertisement.
+    pub spoken: bool,
+}
+
+/// Everything the walk looks at.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The advertisement.
+    pub advertisement: ObjectName,
+    /// The client's id.
+    pub client: String,
+    /// What the collection says of the client.
+    pub clause: Clause,
+    /// The newest record of the advertised program's package.
+    pub record: Option<RecordFacts>,
+    /// Where that record's content is.
+    pub points: Vec<PointFacts>,
+    /// What the offer manager made of the advertisement.
+    pub outcome: Option<Outcome>,
+    /// Whether the client knows.
+    pub policy: PolicyFacts,
+    /// Where the client stands; `None` if it has said nothing.
+    pub run: Option<RunFacts>,
+}
+
+/// Every step, in order.
+#[must_use]
+pub fn explain(facts: &Facts, now: Timestamp) -> Vec<Step> {
+    vec![
+        clause(&facts.clause, &facts.client),
+        record(facts.record.as_ref()),
+        content(facts),
+        offer(facts.outcome.as_ref()),
+        policy(&facts.policy),
+        run::step_of(facts.run.as_ref(), now),
+    ]
+}
+
+/// The first step that is not done; the last one if all are.
+#[must_use]
+pub fn answer(steps: &[Step]) -> Option<&Step> {
+    steps.iter().find(|step| step.standing != Standing::Ok).or(steps.last())
+}
+
+fn step(name: &'static str, standing: Standing, reason: Option<Reason>, text: String) -> Step {
+    Step { name, standing, reason, text }
+}
+
+fn clause(clause: &Clause, client: &str) -> Step {
+    let failed = |reason, text| step("clause", Standing::Failed, Some(reason), text);
+    match clause {
+        Clause::NoAdvertisement => failed(Reason::ReferenceNotFound, "there is no such advertisement".into()),
+        Clause::NoClient => {
+            failed(Reason::ReferenceNotFound, format!("no client {client} has joined; `waybill clients` lists them"))
+        }
+        Clause::Blocked => failed(
+            Reason::Blocked,
+            format!(
+                "client {client} is blocked and is offered nothing; `waybill clients unblock {client}` lets it back"
+            ),
+        ),
+        Clause::NoCollection { collection } => {
+            failed(Reason::ReferenceNotFound, format!("collection {collection} does not exist"))
+        }
+        Clause::InvalidQuery { collection, text } => {
+            failed(Reason::QueryFailed, format!("the query of collection {collection} is not valid: {text}"))
+        }
+        Clause::Member { collection, direct } => {
+            let rule = if *direct { "it is named in spec.clients" } else { "its query is true for it" };
+            step("clause", Standing::Ok, None, format!("member of collection {collection}: {rule}"))
+        }
+        Clause::NotMember { collection, direct, false_parts, failure, suspended } => {
+            let named = match direct {
+                0 => "no client is named in spec.clients".to_owned(),
+                1 => "the one client in spec.clients is another".to_owned(),
+                many => format!("none of the {many} clients in spec.clients is it"),
+            };
+            let query = match (failure, false_parts.as_slice()) {
+                (Some(failure), _) => format!("; its query fails on this client: {failure}"),
+                (None, []) => String::new(),
+                (None, parts) => format!("; false in its query: {}", parts.join(" and ")),
+            };
+            let kept = if *suspended { "; the collection is suspended and keeps the members it had" } else { "" };
+            failed(Reason::OfferWithdrawn, format!("not a member of collection {collection}: {named}{query}{kept}"))
+        }
+    }
+}
+
+fn record(record: Option<&RecordFacts>) -> Step {
+    let waiting = |text| step("record", Standing::Waiting, Some(Reason::WaitingForRecord), text);
+    match record {
+        None => waiting("the program or its package does not exist, or the package has no record yet".into()),
+        Some(record) if !record.has_program => waiting(format!(
+            "version {} of package {} does not hold the program yet; its next record will",
+            record.source_version, record.package
+        )),
+        Some(record) => {
+            let text = format!("version {} of package {} is recorded", record.source_version, record.package);
+            step("record", Standing::Ok, None, text)
+        }
+    }
+}
+
+fn content(facts: &Facts) -> Step {
+    let Some(record) = &facts.record else {
+        return step("content", Standing::Unknown, None, "there is no record that names content".into());
+    };
+    if !record.has_content {
+        return step("content", Standing::Ok, None, "the package has no files".into());
+    }
+    let holding: Vec<&str> = facts
+        .points
+        .iter()
+        .filter(|point| point.state == LocationState::Installed)
+        .map(|point| point.point.as_str())
+        .collect();
+    if !holding.is_empty() {
+        return step("content", Standing::Ok, None, format!("on distribution point {}", holding.join(", ")));
+    }
+    let version = record.source_version;
+    if matches!(facts.outcome, Some(Outcome::Offered { lost: true, .. })) {
+        let text = format!("no distribution point holds version {version} any more; clients that have it go on");
+        return step("content", Standing::Failed, Some(Reason::ContentLost), text);
+    }
+    let wanted: Vec<String> = facts
+        .points
+        .iter()
+        .map(|point| match &point.detail {
+            Some(detail) => format!("{} {} ({detail})", point.point, point.state.as_str()),
+            None => format!("{} {}", point.point, point.state.as_str()),
+        })
+        .collect();
+    if wanted.is_empty() {
+        let text = format!("no Distribution brings version {version} to a distribution point");
+        return step("content", Standing::Failed, Some(Reason::WaitingForContent), text);
+    }
+    let text = format!("no distribution point holds version {version} yet: {}", wanted.join(", "));
+    let gave_up = facts.points.iter().all(|point| point.state == LocationState::InstallFailed);
+    let standing = if gave_up { Standing::Failed } else { Standing::Waiting };
+    step("content", standing, Some(Reason::WaitingForContent), text)
+}
+
+fn offer(outcome: Option<&Outcome>) -> Step {
+    match outcome {
+        None => step(
+            "offer",
+            Standing::Waiting,
+            Some(Reason::Progressing),
+            "the advertisement was not looked at yet".into(),
+        ),
+        Some(Outcome::Offered { members, .. }) => {
+            step("offer", Standing::Ok, None, format!("offered to {members} clients"))
+        }
+        Some(Outcome::Waiting(reason)) => {
+            step("offer", Standing::Waiting, Some(*reason), format!("not offered yet: {}", reason.explanation()))
+        }
+        Some(Outcome::Stalled(reason, text)) => {
+            step("offer", Standing::Failed, Some(*reason), format!("not offered: {text}"))
+        }
+    }
+}
+
+fn policy(policy: &PolicyFacts) -> Step {
+    let waiting = |text| step("policy", Standing::Waiting, Some(Reason::WaitingForPolicy), text);
+    if policy.spoken {
+        return step("policy", Standing::Ok, None, "the client has answered the offer".into());
+    }
+    match (policy.published, policy.last_seen) {
+        (None, _) => waiting("no policy was made for this client yet".into()),
+        (Some(_), None) => waiting("the client has never been heard of since it joined".into()),
+        (Some(published), Some(seen)) if seen >= published => step(
+            "policy",
+            Standing::Ok,
+            None,
+            format!("the client was heard of at {seen:.0}, after its policy was made"),
+        ),
+        (Some(published), Some(seen)) => waiting(format!(
+            "the client was heard of last at {seen:.0}, before its policy of {published:.0}; is it switched off?"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The last step of the walk: where the client's run stands, and what a failed one waits for (design §5 rule 2).
+
+use jiff::Timestamp;
+
+use super::{Standing, Step, step};
+use crate::model::{
+    reason::Reason,
+    schedule::{Assignment, Rerun},
+    state::RunState,
+};
+
+/// Where a client stands with an advertisement, and what the advertisement allows next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFacts {
+    /// Where it stands.
+    pub state: RunState,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// The client's own words.
+    pub text: String,
+    /// How its last run ended.
+    pub exit_code: Option<i32>,
+    /// The source version it ran.
+    pub source_version: Option<u64>,
+    /// The advertisement's rerun rule.
+    pub rerun: Rerun,
+    /// The advertisement's assignments.
+    pub assignments: Vec<Assignment>,
+    /// When the advertisement expires.
+    pub expires: Option<Timestamp>,
+}
+
+/// How the run stands.
+pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
+    let Some(run) = run else {
+        let text = "the client has said nothing about this advertisement yet".to_owned();
+        return step("run", Standing::Waiting, Some(Reason::WaitingForPolicy), text);
+    };
+    let version = run.source_version.map_or_else(String::new, |version| format!(" with version {version}"));
+    let said = if run.text.is_empty() { String::new() } else { format!(": {}", run.text) };
+    let text = format!("{}{version}{said}", run.state.as_str());
+    let waits = || step("run", Standing::Waiting, Some(run.reason.unwrap_or(Reason::Progressing)), text.clone());
+    match run.state {
+        RunState::Succeeded => step("run", Standing::Ok, None, text),
+        RunState::WillNotRerun => step("run", Standing::Ok, Some(run.reason.unwrap_or(Reason::AlreadyRan)), text),
+        RunState::Unknown => {
+            let reason = run.reason.unwrap_or(Reason::SupervisorLost);
+            let remedy = "it does not run again by itself; see what it did, then set a new rerunToken";
+            step("run", Standing::Unknown, Some(reason), format!("{text}. {remedy}"))
+        }
+        state if state.is_failure() => {
+            let reason = run.reason.unwrap_or(Reason::ExitCode);
+            step("run", Standing::Failed, Some(reason), format!("{text}. {}", next_try(run, now)))
+        }
+        RunState::Rejected => step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::PlatformMismatch)), text),
+        RunState::Expired => {
+            step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::AdvertisementExpired)), text)
+        }
+        RunState::Cancelled => step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::OfferWithdrawn)), text),
+        // A client that waits after a failure is a failed client with its next try ahead.
+        _ if run.reason == Some(Reason::WaitingAfterFailure) => {
+            let text = format!("{text}. {}", next_try(run, now));
+            step("run", Standing::Failed, Some(Reason::WaitingAfterFailure), text)
+        }
+        _ => waits(),
+    }
+}
+
+/// What makes a failed client try again.
+fn next_try(run: &RunFacts, now: Timestamp) -> String {
+    if run.expires.is_some_and(|expires| expires <= now) {
+        return "The advertisement has expired: it does not run again".to_owned();
+    }
+    let instants = run.assignments.iter().filter_map(|assignment| match assignment {
+        Assignment::At(at) => Some(*at),
+        Assignment::AsSoonAsPossible => None,
+    });
+    let next = instants.filter(|at| *at > now).min();
+    let at = next.map_or_else(
+        || "a later assignment (none lies ahead)".to_owned(),
+        |next| format!("the next assignment at {next}"),
+    );
+    match run.rerun {
+        Rerun::Never => "It does not run again: rerun is Never; only a new rerunToken starts it".to_owned(),
+        Rerun::Always => format!("It waits for {at} or a new rerunToken"),
+        Rerun::IfFailed | Rerun::OncePerVersion => {
+            format!("It waits for {at}, a new source version, a changed program or a new rerunToken")
+        }
+    }
+}

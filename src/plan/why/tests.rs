@@ -1,0 +1,201 @@
+//! The walk, fact by fact: each row changes one thing of a client that has succeeded.
+
+use super::*;
+use crate::model::{
+    schedule::{Assignment, Rerun},
+    state::RunState,
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn ran(state: RunState, reason: Option<Reason>) -> RunFacts {
+    RunFacts {
+        state,
+        reason,
+        text: "what the client said".into(),
+        exit_code: None,
+        source_version: Some(3),
+        rerun: Rerun::IfFailed,
+        assignments: vec![Assignment::AsSoonAsPossible, Assignment::At(at(2_000))],
+        expires: None,
+    }
+}
+
+/// Everything is done.
+fn done() -> Facts {
+    Facts {
+        advertisement: ObjectName::new("default", "tools"),
+        client: "c-1".into(),
+        clause: Clause::Member { collection: "all".into(), direct: false },
+        record: Some(RecordFacts { package: "tools".into(), source_version: 3, has_program: true, has_content: true }),
+        points: vec![PointFacts { point: "main".into(), state: LocationState::Installed, detail: None }],
+        outcome: Some(Outcome::Offered { members: 5, lost: false }),
+        policy: PolicyFacts { published: Some(at(900)), last_seen: Some(at(950)), spoken: true },
+        run: Some(ran(RunState::Succeeded, None)),
+    }
+}
+
+/// Changes one thing and answers name, standing and reason of the answer.
+#[track_caller]
+fn check(change: impl FnOnce(&mut Facts), expected: (&str, Standing, Option<Reason>), says: &str) {
+    let mut facts = done();
+    change(&mut facts);
+    let steps = explain(&facts, at(1_000));
+    assert_eq!(
+        steps.iter().map(|step| step.name).collect::<Vec<_>>(),
+        ["clause", "record", "content", "offer", "policy", "run"]
+    );
+    let found = answer(&steps).unwrap();
+    assert_eq!((found.name, found.standing, found.reason), expected, "{}", found.text);
+    assert!(found.text.contains(says), "{}", found.text);
+}
+
+fn not_member(direct: usize, false_parts: &[&str], failure: Option<&str>) -> Clause {
+    Clause::NotMember {
+        collection: "pilots".into(),
+        direct,
+        false_parts: false_parts.iter().map(|part| (*part).to_owned()).collect(),
+        failure: failure.map(str::to_owned),
+        suspended: false,
+    }
+}
+
+#[test]
+fn who_is_targeted() {
+    let failed = |reason| ("clause", Standing::Failed, Some(reason));
+    check(|facts| facts.clause = Clause::NoAdvertisement, failed(Reason::ReferenceNotFound), "no such advertisement");
+    check(|facts| facts.clause = Clause::NoClient, failed(Reason::ReferenceNotFound), "no client c-1 has joined");
+    check(|facts| facts.clause = Clause::Blocked, failed(Reason::Blocked), "waybill clients unblock c-1");
+    check(
+        |facts| facts.clause = Clause::NoCollection { collection: "x".into() },
+        failed(Reason::ReferenceNotFound),
+        "collection x does not exist",
+    );
+    check(
+        |facts| facts.clause = Clause::InvalidQuery { collection: "x".into(), text: "odd".into() },
+        failed(Reason::QueryFailed),
+        "not valid: odd",
+    );
+    check(
+        |facts| facts.clause = not_member(2, &["client.cpus > 8"], None),
+        failed(Reason::OfferWithdrawn),
+        "none of the 2 clients in spec.clients is it; false in its query: client.cpus > 8",
+    );
+    check(
+        |facts| facts.clause = not_member(0, &[], Some("no such key")),
+        failed(Reason::OfferWithdrawn),
+        "its query fails on this client: no such key",
+    );
+}
+
+#[test]
+fn what_is_there_to_be_offered() {
+    let record = ("record", Standing::Waiting, Some(Reason::WaitingForRecord));
+    check(|facts| facts.record = None, record, "no record yet");
+    check(|facts| facts.record.as_mut().unwrap().has_program = false, record, "does not hold the program");
+    let content = |standing| ("content", standing, Some(Reason::WaitingForContent));
+    check(|facts| facts.points.clear(), content(Standing::Failed), "no Distribution brings version 3");
+    let point =
+        |state, detail: Option<&str>| PointFacts { point: "dp-2".into(), state, detail: detail.map(str::to_owned) };
+    check(
+        |facts| facts.points = vec![point(LocationState::InstallRetrying, Some("disk full"))],
+        content(Standing::Waiting),
+        "dp-2 InstallRetrying (disk full)",
+    );
+    check(
+        |facts| facts.points = vec![point(LocationState::InstallFailed, None)],
+        content(Standing::Failed),
+        "dp-2 InstallFailed",
+    );
+    check(
+        |facts| {
+            facts.points.clear();
+            facts.outcome = Some(Outcome::Offered { members: 5, lost: true });
+        },
+        ("content", Standing::Failed, Some(Reason::ContentLost)),
+        "any more",
+    );
+    check(
+        |facts| {
+            facts.points.clear();
+            facts.record.as_mut().unwrap().has_content = false;
+        },
+        ("run", Standing::Ok, None),
+        "Succeeded",
+    );
+    check(|facts| facts.outcome = None, ("offer", Standing::Waiting, Some(Reason::Progressing)), "not looked at");
+    check(
+        |facts| facts.outcome = Some(Outcome::Stalled(Reason::ProgramConflict, "it contradicts".into())),
+        ("offer", Standing::Failed, Some(Reason::ProgramConflict)),
+        "it contradicts",
+    );
+}
+
+#[test]
+fn whether_the_client_knows() {
+    let waiting = ("policy", Standing::Waiting, Some(Reason::WaitingForPolicy));
+    let silent = |published, last_seen| PolicyFacts { published, last_seen, spoken: false };
+    check(|facts| facts.policy = silent(None, Some(at(1))), waiting, "no policy");
+    check(|facts| facts.policy = silent(Some(at(900)), None), waiting, "never been heard of");
+    check(|facts| facts.policy = silent(Some(at(900)), Some(at(899))), waiting, "switched off?");
+    check(
+        |facts| {
+            facts.policy = silent(Some(at(900)), Some(at(901)));
+            facts.run = None;
+        },
+        ("run", Standing::Waiting, Some(Reason::WaitingForPolicy)),
+        "said nothing",
+    );
+}
+
+#[test]
+fn what_a_failed_client_waits_for() {
+    let failed = |reason| ("run", Standing::Failed, Some(reason));
+    let with = |state, rerun| RunFacts { rerun, ..ran(state, Some(Reason::ExitCode)) };
+    check(
+        |facts| facts.run = Some(with(RunState::Failed, Rerun::IfFailed)),
+        failed(Reason::ExitCode),
+        "the next assignment at 1970-01-01T00:33:20Z, a new source version, a changed program or a new rerunToken",
+    );
+    check(|facts| facts.run = Some(with(RunState::TimedOut, Rerun::Never)), failed(Reason::ExitCode), "rerun is Never");
+    check(
+        |facts| {
+            let run = with(RunState::Failed, Rerun::Always);
+            facts.run = Some(RunFacts { assignments: vec![Assignment::At(at(10))], ..run });
+        },
+        failed(Reason::ExitCode),
+        "a later assignment (none lies ahead) or a new rerunToken",
+    );
+    check(
+        |facts| facts.run = Some(RunFacts { expires: Some(at(999)), ..with(RunState::Failed, Rerun::IfFailed) }),
+        failed(Reason::ExitCode),
+        "has expired",
+    );
+    check(
+        |facts| facts.run = Some(ran(RunState::Waiting, Some(Reason::WaitingAfterFailure))),
+        failed(Reason::WaitingAfterFailure),
+        "a new source version",
+    );
+    check(
+        |facts| facts.run = Some(ran(RunState::Unknown, None)),
+        ("run", Standing::Unknown, Some(Reason::SupervisorLost)),
+        "rerunToken",
+    );
+    check(
+        |facts| facts.run = Some(ran(RunState::Waiting, Some(Reason::WaitingForUser))),
+        ("run", Standing::Waiting, Some(Reason::WaitingForUser)),
+        "what the client said",
+    );
+}
+
+#[test]
+fn every_state_has_a_standing() {
+    for state in RunState::ALL {
+        let step = run::step_of(Some(&ran(state, None)), at(1_000));
+        let done = matches!(state, RunState::Succeeded | RunState::WillNotRerun);
+        assert_eq!(step.standing == Standing::Ok, done, "{state:?}");
+        assert_eq!(step.reason.is_none(), state == RunState::Succeeded, "every state that is not done has a reason");
+    }
+}
