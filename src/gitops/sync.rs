@@ -92,6 +92,7 @@ pub async fn run(
         revisions,
         failures: BTreeMap::new(),
         missing: BTreeMap::new(),
+        settled_at: None,
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -123,6 +124,8 @@ struct Sync {
     failures: BTreeMap<ObjectKey, Failure>,
     /// Objects that are missing from the tree, and since when.
     missing: BTreeMap<ObjectKey, Instant>,
+    /// When the first of those that are missing for too short a time may be removed.
+    settled_at: Option<Instant>,
 }
 
 impl Sync {
@@ -197,8 +200,8 @@ impl Sync {
         let pausing = self.failures.iter().filter(|(_, failure)| failure.again_at > now);
         let pausing: BTreeSet<ObjectKey> = pausing.map(|(key, _)| key.clone()).collect();
         let in_mid_edit = self.reader.may_be_in_mid_edit();
-        let (missing, live) = (&mut self.missing, &self.live);
-        live.with(|live| {
+        let (missing, settled_at, live) = (&mut self.missing, &mut self.settled_at, &self.live);
+        let plan = live.with(|live| {
             let acknowledged: Vec<String> = acknowledgements(live);
             let mut facts = Facts {
                 sync: &self.config.name,
@@ -216,10 +219,16 @@ impl Sync {
                 missing.entry(key).or_insert(now);
             }
             let young = missing.iter().filter(|(_, since)| in_mid_edit && now.duration_since(**since) < SETTLE);
+            *settled_at = young.clone().map(|(_, since)| *since + SETTLE).min();
             let unsettled: BTreeSet<ObjectKey> = young.map(|(key, _)| key.clone()).collect();
             facts.unsettled = &unsettled;
             plan_sync::plan(&facts, &self.kinds)
-        })
+        });
+        // What failed and is not tried again now is no longer asked for, or somebody else is at it.
+        let applied = plan.apply.iter().flatten().map(|(index, _)| &revision.manifests.objects[*index].key);
+        let tried: BTreeSet<&ObjectKey> = applied.chain(plan.remove.iter().map(|(key, _)| key)).collect();
+        self.failures.retain(|key, _| pausing.contains(key) || tried.contains(key));
+        plan
     }
 
     async fn carry_out(&mut self, plan: &Plan, revision: &Revision) {
@@ -357,8 +366,7 @@ impl Sync {
     fn next_look(&self) -> Instant {
         let now = Instant::now();
         let retries = self.failures.values().map(|failure| failure.again_at);
-        let settling = self.missing.values().map(|since| *since + SETTLE).filter(|at| *at > now);
-        retries.chain(settling).fold(now + self.config.resync, Instant::min)
+        retries.chain(self.settled_at).fold(now + self.config.resync, Instant::min)
     }
 }
 

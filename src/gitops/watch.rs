@@ -45,6 +45,8 @@ pub struct Changes {
     notices: mpsc::Receiver<()>,
     keeper: JoinHandle<()>,
     settle: bool,
+    /// A notice was taken, but nobody was told yet.
+    noticed: bool,
 }
 
 impl Drop for Changes {
@@ -79,13 +81,15 @@ impl Changes {
         Self::start(Place::Refs { directories, files }, false)
     }
 
-    /// Waits for the next change. A directory is given time to come to rest.
+    /// Waits for the next change. A directory is given time to come to rest. A wait that is dropped loses no notice.
     pub async fn next(&mut self) {
-        if self.notices.recv().await.is_none() {
+        if !self.noticed && self.notices.recv().await.is_none() {
             // The keeper never ends by itself; if it did, polling at the caller's resync is what is left.
             std::future::pending::<()>().await;
         }
+        self.noticed = true;
         self.rest().await;
+        self.noticed = false;
     }
 
     /// Whether a directory changed while it was just being read; what was read may then be half of a file. Gives a
@@ -107,7 +111,7 @@ impl Changes {
 
     fn start(place: Place, settle: bool) -> Self {
         let (sender, notices) = mpsc::channel(1);
-        Self { notices, keeper: tokio::spawn(keep(place, sender)), settle }
+        Self { notices, keeper: tokio::spawn(keep(place, sender)), settle, noticed: false }
     }
 }
 
@@ -206,5 +210,36 @@ fn identity(place: &Place) -> Vec<Option<(u64, u64)>> {
     match place {
         Place::Directory(root) => vec![inode(root)],
         Place::Refs { directories, .. } => directories.iter().map(|(directory, _)| inode(directory)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_that_is_dropped_loses_no_notice() {
+        let root = tempfile::tempdir().unwrap();
+        let mut changes = Changes::of_directory(root.path());
+        changes.next().await;
+        while changes.interrupted().await {}
+        fs::write(root.path().join("a.yaml"), "a").unwrap();
+        // Dropped while the directory is given time to rest.
+        assert!(timeout(QUIET / 2, changes.next()).await.is_err());
+        timeout(QUIET_MAX * 2, changes.next()).await.expect("the notice is lost");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_appears_later_is_watched() {
+        let above = tempfile::tempdir().unwrap();
+        let root = above.path().join("fleet");
+        let mut changes = Changes::of_directory(&root);
+        changes.next().await;
+        while changes.interrupted().await {}
+        fs::create_dir(&root).unwrap();
+        timeout(POLL_INTERVAL * 5, changes.next()).await.expect("nobody looked");
+        while changes.interrupted().await {}
+        fs::write(root.join("a.yaml"), "a").unwrap();
+        timeout(POLL_INTERVAL * 5, changes.next()).await.expect("it is not watched");
     }
 }

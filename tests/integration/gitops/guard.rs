@@ -42,7 +42,8 @@ async fn a_large_directory_deleted_waits_for_an_acknowledgement_of_that_revision
     let held = world.commit();
     let state = world.until(|state| state.guard.is_some()).await;
     let guard = state.guard.unwrap();
-    assert_eq!((guard.revision.as_deref(), guard.removals.len(), guard.owned), (Some(held.as_str()), 15, 21));
+    assert_eq!((guard.revision.as_deref(), guard.removals.len()), (Some(held.as_str()), 15));
+    assert!(matches!(guard.owned, 21 | 22), "with or without the new one: {}", guard.owned);
     assert_eq!(world.names("Collection").await.len(), 21, "nothing is removed, the rest is applied");
 
     world.acknowledge(&"0".repeat(40)).await;
