@@ -1,6 +1,6 @@
 //! One reconcile per kind: observe, plan, apply, report. One error policy, one writer of status.
 //!
-//! Every kind implements [`Reconciled`]; [`run`] gives each its watch, its concurrency limit and its backoff. Decisions
+//! Every kind implements [`Reconciled`]; `run` gives each its watch, its concurrency limit and its backoff. Decisions
 //! are in [`crate::plan`]; nothing here knows how content travels or how policy is signed for clients.
 
 pub mod advertisement;
