@@ -11,6 +11,7 @@ use crate::{
     },
     clock,
     db::{
+        jobs::{self, JobSpec, Priority},
         locations::{self, LocationRow},
         versions::{self, PackageKey, VersionRow},
     },
@@ -34,6 +35,7 @@ impl Reconciled for Distribution {
             return Err(Error::stalled(Reason::ReferenceNotFound, text));
         };
         placement::apply(&package, ctx).await?;
+        set_jobs(self, &package, ctx).await?;
         if matches!(object.spec.source, Source::None(_)) {
             return Ok(Report::new(Readiness::Ready(
                 Reason::Succeeded,
@@ -49,6 +51,59 @@ impl Reconciled for Distribution {
             .await?;
         check_points(self, ctx)?;
         Ok(report(self, current.as_ref(), &rows))
+    }
+}
+
+/// The jobs of a Distribution: one for every point that should hold the current version, the own site's not excepted.
+async fn set_jobs(distribution: &Distribution, package: &ObjectName, ctx: &Context) -> Result<(), Error> {
+    let start = placement::start_after(distribution);
+    let now = clock::now();
+    let key = PackageKey { site: ctx.site.id.clone(), package: package.clone() };
+    let points: Vec<String> = match &distribution.spec.distribution_points {
+        DistributionPoints::Names(names) => names.clone(),
+        DistributionPoints::All(_) => ctx.stores.points.state().iter().map(|point| point.name_any()).collect(),
+    };
+    let waits = distribution.spec.suspend || start.is_some_and(|start| start > now);
+    let (name, token) = (distribution.name_any(), distribution.spec.resend_token.clone());
+    let start_after_ms = start.map(|start| start.as_millisecond());
+    ctx.database
+        .write(move |tx| {
+            let current = versions::current(tx, &key)?;
+            let jobs: Vec<JobSpec> = current
+                .filter(|_| !(waits && start_after_ms.is_none()))
+                .map(|version| {
+                    points
+                        .into_iter()
+                        .map(|point| job(&key.package, &name, &version, point, token.clone(), start_after_ms))
+                        .collect()
+                })
+                .unwrap_or_default();
+            jobs::set(tx, &key.package.namespace, &name, &jobs, now.as_millisecond())
+        })
+        .await?;
+    Ok(())
+}
+
+fn job(
+    package: &ObjectName,
+    distribution: &str,
+    version: &VersionRow,
+    point: String,
+    resend_token: Option<String>,
+    start_after_ms: Option<i64>,
+) -> JobSpec {
+    JobSpec {
+        namespace: package.namespace.clone(),
+        distribution: distribution.to_owned(),
+        package: package.name.clone(),
+        source_version: version.source_version,
+        content: Some(version.content),
+        point,
+        resend_token,
+        advertisement: None,
+        priority: Priority::Normal,
+        start_after_ms,
+        send: false,
     }
 }
 

@@ -130,6 +130,17 @@ pub struct Compiled {
     pub readers: BTreeMap<Digest, BTreeSet<String>>,
 }
 
+impl Compiled {
+    /// Every record that some client's policy names.
+    #[must_use]
+    pub fn named_records(&self) -> BTreeSet<Digest> {
+        let of = |body: &PolicyBody| {
+            body.offers.iter().map(|offer| offer.record).chain(body.dependencies.iter().copied()).collect::<Vec<_>>()
+        };
+        self.bodies.values().flat_map(of).collect()
+    }
+}
+
 /// Compiles what every client of the site is offered. Poisonous advertisements are left out with a reason; the others
 /// do not notice (L28).
 #[must_use]

@@ -8,6 +8,7 @@ mod options;
 mod points;
 mod routes;
 mod serve;
+mod signals;
 mod sources;
 pub mod state;
 mod sync;

@@ -17,6 +17,7 @@ use super::{
     options::{Endpoints, Options, Served},
     points::Points,
     routes::SiteRoutes,
+    signals::Signals,
     sources,
     state::{StateDirectory, StateError},
     sync,
@@ -267,6 +268,16 @@ async fn assemble(
         permits: Enrolment::permits(),
     };
 
+    let signals = Signals {
+        database: database.clone(),
+        client: client.clone(),
+        stores: stores.clone(),
+        nudges: nudges.clone(),
+        evaluated: points.evaluated.clone(),
+        points_changed: points.changed.clone(),
+        site: site.name.clone(),
+    };
+
     // Listeners.
     let serving = Serving::new(authority.clone(), names(&options, &listeners))?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
@@ -307,6 +318,8 @@ async fn assemble(
     tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
+        () = signals.follow() => Err(SiteError::Ended("the database")),
+        () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
         () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
         done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),

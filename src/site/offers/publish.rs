@@ -96,18 +96,11 @@ async fn sign(manager: &OfferManager, compiled: &Compiled, now: jiff::Timestamp)
     let payload = serde_json::to_string(&root).map_err(encode)?;
     let envelope =
         Envelope::sign(ROOT_TYPE, payload, &manager.key).map_err(|error| OfferError::Sign(error.to_string()))?;
-    let mut named: Vec<Digest> = compiled
-        .bodies
-        .values()
-        .flat_map(|body| body.offers.iter().map(|offer| offer.record).chain(body.dependencies.iter().copied()))
-        .collect();
-    named.sort();
-    named.dedup();
     Ok(Snapshot {
         root: envelope,
         leaves,
         bodies: texts.into_values().map(|(_, text)| text).collect(),
-        records: named,
+        records: compiled.named_records().into_iter().collect(),
         locations: Vec::new(),
         blocked: Vec::new(),
     })
