@@ -7,10 +7,18 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::Advice;
+
 use super::digest::Hasher;
 
 /// What one read takes: stays in a core's cache between reading, hashing and writing.
 pub(crate) const BUFFER_BYTES: usize = 256 << 10;
+
+/// What a hole reads as.
+static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
+
+/// After so many bytes the disk is set to work on them, so that the final sync finds most of them written.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// Most threads on one tree: beyond this the disk decides.
 const MAX_THREADS: usize = 4;
@@ -46,7 +54,7 @@ pub(crate) fn append(
     hasher: &mut Hasher,
 ) -> Result<u64, CopyError> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut end = at;
+    let (mut end, mut begun) = (at, at);
     loop {
         let count = read_full(reader, &mut buffer).map_err(CopyError::Read)?;
         let piece = &buffer[..count];
@@ -56,12 +64,17 @@ pub(crate) fn append(
         }
         hasher.update(piece);
         let is_last = count < buffer.len();
-        if !is_last && piece.iter().all(|&byte| byte == 0) {
+        if !is_last && piece == ZEROS {
             // The hole gets its length from what follows, or below.
         } else if let Err(error) = file.write_all_at(piece, end) {
             return Err(CopyError::Write(error));
         }
         end += count as u64;
+        if end - begun >= WRITE_BACK_BYTES {
+            // Dirty pages are not dropped by this advice; the kernel begins to write them.
+            let _ = rustix::fs::fadvise(file, begun, NonZero::new(end - begun), Advice::DontNeed);
+            begun = end;
+        }
         if is_last {
             file.set_len(end).map_err(CopyError::Write)?;
             return Ok(end);

@@ -13,7 +13,7 @@
 //! flipped byte on a distribution point cannot reach what it is repaired from.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::RwLock;
 
@@ -113,6 +113,17 @@ impl Library {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(ContentError::Missing(*digest)),
             Err(e) => Err(ContentError::io("open", self.dir.path().join(path))(e)),
         }
+    }
+
+    /// The bytes of a blob from `offset` on, as [`Fetch`](super::tree::Fetch) wants them: for a distribution point in
+    /// the same process. If what is built from them is [`ContentError::Corrupt`], call [`Library::verify`].
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] for a missing blob, or a failing system call.
+    pub fn open_from(&self, digest: &Digest, offset: u64) -> io::Result<Box<dyn Read>> {
+        let mut file = self.dir.file(blob_path(digest))?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
     }
 
     /// Reads the whole blob and says whether it has its digest. One that does not is put into quarantine.

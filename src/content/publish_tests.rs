@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -55,9 +55,7 @@ impl Place {
 
     fn fetch(&self, entry: &Entry, offset: u64) -> io::Result<Box<dyn Read>> {
         self.fetched.fetch_add(1, Relaxed);
-        let mut bytes = Vec::new();
-        self.library.open_verified(&entry.digest).map_err(io::Error::other)?.read_to_end(&mut bytes)?;
-        Ok(Box::new(io::Cursor::new(bytes.split_off(offset as usize))))
+        self.library.open_from(&entry.digest, offset)
     }
 
     fn publish(&self, publisher: &Publisher, version: u64, files: Files<'_>) -> Published {
@@ -264,6 +262,43 @@ fn names_cannot_leave_the_drive_and_strangers_files_are_left_alone() {
     publisher.remove(&key(1, ONE)).unwrap();
     assert!(publisher.orphans().unwrap().is_empty());
     assert!(foreign.join("index.json").exists() && foreign.join("album").exists());
+}
+
+#[test]
+fn a_two_gib_sparse_file_stays_sparse_from_source_to_drive() {
+    let place = Place::new(&[]);
+    let source = place.dir.path().join("disk image");
+    let file = fs::File::create(&source).unwrap();
+    file.set_len(2 << 30).unwrap();
+    file.write_all_at(b"boot", 1 << 30).unwrap();
+    let import = place.library.import().unwrap();
+    let (digest, size_bytes) = import.add(&mut fs::File::open(&source).unwrap(), "image").unwrap();
+    let entry = Entry { path: "image".parse().unwrap(), size_bytes, executable: false, digest };
+    let manifest = Manifest::new(vec![entry]).unwrap();
+    import.commit(&manifest).unwrap();
+    let publisher = place.open(&["c"]);
+    let key = VersionKey::new("default", "image", 1, manifest.digest()).unwrap();
+    let published = publisher.publish(&key, &manifest, &|e, at| place.fetch(e, at)).unwrap();
+    let metadata = fs::metadata(published.path.join("image")).unwrap();
+    assert_eq!(metadata.len(), 2 << 30);
+    assert!(metadata.blocks() * 512 < 16 << 20, "{} blocks", metadata.blocks());
+    let mut boot = [0; 4];
+    fs::File::open(published.path.join("image")).unwrap().read_exact_at(&mut boot, 1 << 30).unwrap();
+    assert_eq!(&boot, b"boot");
+}
+
+#[test]
+fn a_blob_that_is_wrong_in_the_library_is_never_published() {
+    let place = Place::new(&[ONE]);
+    let digest = Digest::of(b"old");
+    let hex = digest.hex();
+    damage(&place.dir.path().join(format!("library/blobs/{}/{hex}", &hex[..2])), b"bad");
+    let publisher = place.open(&["c"]);
+    let published = publisher.publish(&key(1, ONE), &manifest(ONE), &|e, at| place.fetch(e, at));
+    assert!(matches!(published, Err(ContentError::Corrupt { expected, .. }) if expected == digest));
+    assert!(publisher.list().unwrap().is_empty());
+    assert!(!place.library.verify(&digest).unwrap());
+    assert_eq!(place.library.missing(&manifest(ONE)), [digest]);
 }
 
 const MANY: usize = 120;
