@@ -14,7 +14,7 @@ use super::{
 pub const MAX_DIAGNOSTICS: usize = 1_000;
 
 /// Where a sync stands. Package records may be compiled only while `applying` is false, from sources beneath `root`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RevisionState {
     /// The revision that is applied, or being applied; empty before the first.
     pub revision: String,
@@ -34,6 +34,23 @@ pub struct RevisionState {
     pub guard: Option<Guard>,
     /// Why the source cannot be read at present. The applied revision stays in force.
     pub problem: Option<String>,
+}
+
+impl Default for RevisionState {
+    /// Before the first revision: nothing may be compiled yet.
+    fn default() -> Self {
+        Self {
+            revision: String::new(),
+            applying: true,
+            applied_at: None,
+            root: PathBuf::new(),
+            export: None,
+            objects: 0,
+            diagnostics: Vec::new(),
+            guard: None,
+            problem: None,
+        }
+    }
 }
 
 /// A commit's directory that stays while this is held.
