@@ -72,6 +72,13 @@ fn readiness(site: &Site, sync: Option<&crate::api::site::SyncStatus>) -> Readin
         );
         return Readiness::Stalled(Reason::PruneGuard, text);
     }
+    if let Some(sync) = sync.filter(|sync| !sync.held_removals.is_empty()) {
+        let text = format!(
+            "the manifests cannot be read and nothing is removed: {}",
+            sync.problems.first().map_or("the directory is missing or empty", String::as_str)
+        );
+        return Readiness::Stalled(Reason::PruneGuard, text);
+    }
     if let Some(problem) = sync.and_then(|sync| sync.problems.first()) {
         return Readiness::Stalled(Reason::ManifestsInvalid, problem.clone());
     }
