@@ -1,22 +1,30 @@
 //! The agent's cache of package content: complete, verified trees by manifest digest. Which distribution point delivers
-//! is asked just before each run; one that fails or delivers other bytes is left for the next.
+//! is asked just before content is fetched; one that fails or delivers other bytes is left for the next.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
 use super::{link::Link, run::ticket::TicketContent};
 use crate::{
-    content::{ContentError, Manifest, digest::Digest, durable, manifest::MAX_ENCODED_BYTES, tree, verify},
+    content::{ContentError, Entry, Manifest, digest::Digest, durable, manifest::MAX_ENCODED_BYTES, tree, verify},
     transport::download::Download,
     wire::access::{BadContent, DP_FILE_PATH, DP_MANIFEST_PATH, PointRef},
 };
+
+/// Complaints remembered, so that each is sent once; beyond it they are forgotten and may be sent again.
+const COMPLAINTS_MAX: usize = 1_000;
+/// Beginning of the names of trees that were moved out of the way of a new copy.
+const OLD: &str = ".old-";
+/// Beginning of the names of trees that are being built; see [`tree::install`].
+const STAGING: &str = ".staging-";
 
 /// Why content is not here.
 #[derive(Debug, thiserror::Error)]
@@ -49,61 +57,75 @@ pub enum CacheError {
 /// The cache.
 pub struct Cache {
     directory: PathBuf,
-    link: Arc<Link>,
+    http: Mutex<reqwest::Client>,
+    /// One fetch at a time for each content.
+    fetching: Mutex<HashMap<Digest, Arc<AsyncMutex<()>>>>,
+    complaints: Mutex<HashSet<(String, Digest)>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cache {
-    /// Opens the cache beneath the agent's state directory.
+    /// Opens the cache beneath the agent's state directory; `http` carries the client's certificate.
     ///
     /// # Errors
     /// If the directory cannot be made.
-    pub fn open(state: &Path, link: Arc<Link>) -> io::Result<Self> {
-        let directory = state.join("cache");
+    pub fn open(state: &Path, http: reqwest::Client) -> io::Result<Self> {
+        // Runs find their content by absolute paths.
+        let directory = std::path::absolute(state)?.join("cache");
         fs::create_dir_all(&directory)?;
-        Ok(Self { directory, link })
+        Ok(Self { directory, http: Mutex::new(http), fetching: Mutex::default(), complaints: Mutex::default() })
     }
 
-    fn tree(&self, content: &Digest) -> PathBuf {
-        self.directory.join(content.hex())
+    /// Uses a renewed certificate from now on.
+    pub fn replace_client(&self, http: reqwest::Client) {
+        *locked(&self.http) = http;
     }
 
-    fn manifest_path(&self, content: &Digest) -> PathBuf {
-        self.directory.join(format!("{}.json", content.hex()))
-    }
-
-    /// The content if it is complete and sound here.
-    #[must_use]
-    pub fn find(&self, content: &Digest) -> Option<TicketContent> {
-        let manifest_path = self.manifest_path(content);
-        let manifest = Manifest::decode(&fs::read(&manifest_path).ok()?).ok()?;
-        let dir = self.tree(content);
-        let sound = manifest.digest() == *content
-            && dir.is_dir()
-            && verify::verify_tree(&dir, &manifest).is_ok_and(|faults| faults.is_empty());
-        sound.then(|| TicketContent { dir, manifest: manifest_path, manifest_digest: *content })
+    /// The content if it is complete and sound here. Reads every byte, on another thread.
+    pub async fn find(&self, content: &Digest) -> Option<TicketContent> {
+        let (directory, content) = (self.directory.clone(), *content);
+        tokio::task::spawn_blocking(move || find(&directory, &content)).await.ok().flatten()
     }
 
     /// Makes the content complete and sound here, from whichever point delivers it.
     ///
     /// # Errors
     /// [`CacheError`]; what was fetched so far is kept and continued next time.
-    pub async fn ensure(&self, content: &Digest) -> Result<TicketContent, CacheError> {
-        // The list is asked for each time, even if the content is here: points report who still uses what.
-        let locations = self.link.locations(content).await;
-        let here = self.find_async(content).await;
-        if let Some(here) = here {
-            return Ok(here);
+    pub async fn fetch(&self, content: &Digest, link: &Link) -> Result<TicketContent, CacheError> {
+        let turn = locked(&self.fetching).entry(*content).or_default().clone();
+        let held = turn.lock().await;
+        let done = self.fetch_alone(content, link).await;
+        drop(held);
+        let mut fetching = locked(&self.fetching);
+        if Arc::strong_count(&turn) == 2 {
+            fetching.remove(content);
         }
+        done
+    }
+
+    async fn fetch_alone(&self, content: &Digest, link: &Link) -> Result<TicketContent, CacheError> {
+        if let Some(found) = self.find(content).await {
+            return Ok(found);
+        }
+        let locations = link.locations(content).await;
         let points = locations.map_err(|error| CacheError::Locations(error.to_string()))?.points;
         let mut last = CacheError::Nowhere;
         for point in points {
-            match self.fetch(content, &point).await {
-                Ok(found) => return Ok(found),
+            match self.fetch_from(content, &point).await {
+                Ok(found) => {
+                    locked(&self.complaints).remove(&(point.name, *content));
+                    return Ok(found);
+                }
+                // Another point would not help.
+                Err(error @ CacheError::Disk(_)) => return Err(error),
                 Err(error) => {
-                    if let CacheError::Mismatch { point } = &error {
-                        self.complain(point.clone(), content).await;
-                    }
                     tracing::warn!(point = %point.name, %error, "a distribution point failed; trying the next");
+                    if let CacheError::Mismatch { point } = &error {
+                        self.complain(link, point.clone(), content).await;
+                    }
                     last = error;
                 }
             }
@@ -111,59 +133,56 @@ impl Cache {
         Err(last)
     }
 
-    /// Verifying reads every byte; not on the thread that polls.
-    async fn find_async(&self, content: &Digest) -> Option<TicketContent> {
-        let (cache, content) = (Self { directory: self.directory.clone(), link: self.link.clone() }, *content);
-        tokio::task::spawn_blocking(move || cache.find(&content)).await.ok().flatten()
-    }
-
-    async fn complain(&self, point: String, content: &Digest) {
+    async fn complain(&self, link: &Link, point: String, content: &Digest) {
+        let what = (point.clone(), *content);
+        {
+            let mut complaints = locked(&self.complaints);
+            if complaints.len() >= COMPLAINTS_MAX {
+                complaints.clear();
+            }
+            if !complaints.insert(what.clone()) {
+                return;
+            }
+        }
         let complaint = BadContent { point, content: *content, file: None };
-        if let Err(error) = self.link.bad_content(&complaint).await {
+        if let Err(error) = link.bad_content(&complaint).await {
             tracing::warn!(%error, "a complaint about bad content was not delivered");
+            locked(&self.complaints).remove(&what);
         }
     }
 
-    async fn fetch(&self, content: &Digest, point: &PointRef) -> Result<TicketContent, CacheError> {
-        let (http, runtime, point, content) = (self.link.http(), Handle::current(), point.clone(), *content);
-        let (directory, dir, manifest_path) =
-            (self.directory.clone(), self.tree(&content), self.manifest_path(&content));
-        let name = point.name.clone();
-        let work = move || {
-            let failed = |text: String| CacheError::Failed { point: point.name.clone(), text };
-            let manifest = fetch_manifest(&runtime, &http, &point, &content)?;
-            let bytes = manifest.encode().map_err(|error| failed(error.to_string()))?;
-            if dir.exists() {
-                // Not sound, or `find` had returned it.
-                remove_tree(&dir).map_err(|error| CacheError::Disk(error.to_string()))?;
-            }
-            let open = |entry: &crate::content::Entry, offset: u64| {
-                let url = format!("{}{DP_FILE_PATH}/{content}/{}", point.url, entry.digest);
-                Download::open(&runtime, &http, &url, offset).map(|download| Box::new(download) as Box<dyn Read>)
-            };
-            durable::replace(&manifest_path, &bytes, 0o644).map_err(|error| CacheError::Disk(error.to_string()))?;
-            tree::install(&directory, &content.hex(), &manifest, &open).map_err(|error| match error {
-                ContentError::Corrupt { .. } => CacheError::Mismatch { point: point.name.clone() },
-                ContentError::Fetch { source, .. } => failed(source.to_string()),
-                other => CacheError::Disk(other.to_string()),
-            })?;
-            Ok(TicketContent { dir, manifest: manifest_path, manifest_digest: content })
+    async fn fetch_from(&self, content: &Digest, point: &PointRef) -> Result<TicketContent, CacheError> {
+        let source = Source {
+            runtime: Handle::current(),
+            http: locked(&self.http).clone(),
+            point: point.clone(),
+            content: *content,
         };
-        let done = tokio::task::spawn_blocking(work).await;
+        let (directory, name) = (self.directory.clone(), point.name.clone());
+        let done = tokio::task::spawn_blocking(move || source.fetch(&directory)).await;
         done.unwrap_or_else(|error| Err(CacheError::Failed { point: name, text: error.to_string() }))
     }
 
-    /// Removes the oldest trees until all together are below the limit; trees in `keep` stay.
+    /// Removes the oldest trees until all together are below the limit, and what interrupted work left; trees in `keep`
+    /// stay. With `idle` nothing runs: then trees that were moved aside go too.
     ///
     /// # Errors
     /// If the cache cannot be read.
-    pub fn trim(&self, limit_bytes: u64, keep: &[Digest]) -> io::Result<()> {
+    pub fn trim(&self, limit_bytes: u64, keep: &[Digest], idle: bool) -> io::Result<()> {
         let mut trees: Vec<(SystemTime, Digest, u64)> = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(digest) = name.to_str().and_then(|name| Digest::from_hex(name).ok()) else { continue };
-            let manifest = fs::read(self.manifest_path(&digest)).ok().and_then(|bytes| Manifest::decode(&bytes).ok());
+            let Some(name) = name.to_str() else { continue };
+            let staged = name.strip_prefix(STAGING).and_then(|hex| Digest::from_hex(hex).ok());
+            let abandoned =
+                staged.is_some_and(|digest| !keep.contains(&digest) && !locked(&self.fetching).contains_key(&digest));
+            if abandoned || (idle && name.starts_with(OLD)) {
+                remove_tree(&entry.path())?;
+                continue;
+            }
+            let Ok(digest) = Digest::from_hex(name) else { continue };
+            let manifest = read_manifest(&self.directory, &digest);
             trees.push((entry.metadata()?.modified()?, digest, manifest.map_or(0, |manifest| manifest.size_bytes())));
         }
         trees.sort();
@@ -172,34 +191,94 @@ impl Cache {
             if total <= limit_bytes {
                 break;
             }
-            if keep.contains(&digest) {
+            if keep.contains(&digest) || locked(&self.fetching).contains_key(&digest) {
                 continue;
             }
-            remove_tree(&self.tree(&digest))?;
-            let _ = fs::remove_file(self.manifest_path(&digest));
+            remove_tree(&tree_path(&self.directory, &digest))?;
+            let _ = fs::remove_file(manifest_path(&self.directory, &digest));
             total -= size_bytes;
         }
         Ok(())
     }
 }
 
-fn fetch_manifest(
-    runtime: &Handle,
-    http: &reqwest::Client,
-    point: &PointRef,
-    content: &Digest,
-) -> Result<Manifest, CacheError> {
-    let failed = |text: String| CacheError::Failed { point: point.name.clone(), text };
-    let url = format!("{}{DP_MANIFEST_PATH}/{content}", point.url);
-    let download = Download::open(runtime, http, &url, 0).map_err(|error| failed(error.to_string()))?;
-    let mut bytes = Vec::new();
-    let limit = MAX_ENCODED_BYTES as u64 + 1;
-    download.take(limit).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    let manifest = Manifest::decode(&bytes).map_err(|_| CacheError::Mismatch { point: point.name.clone() })?;
-    if manifest.digest() != *content {
-        return Err(CacheError::Mismatch { point: point.name.clone() });
+fn tree_path(directory: &Path, content: &Digest) -> PathBuf {
+    directory.join(content.hex())
+}
+
+fn manifest_path(directory: &Path, content: &Digest) -> PathBuf {
+    directory.join(format!("{}.json", content.hex()))
+}
+
+fn read_manifest(directory: &Path, content: &Digest) -> Option<Manifest> {
+    let manifest = Manifest::decode(&fs::read(manifest_path(directory, content)).ok()?).ok()?;
+    (manifest.digest() == *content).then_some(manifest)
+}
+
+fn find(directory: &Path, content: &Digest) -> Option<TicketContent> {
+    let manifest = read_manifest(directory, content)?;
+    let dir = tree_path(directory, content);
+    let sound = dir.is_dir() && verify::verify_tree(&dir, &manifest).is_ok_and(|faults| faults.is_empty());
+    let manifest = manifest_path(directory, content);
+    sound.then_some(TicketContent { dir, manifest, manifest_digest: *content })
+}
+
+/// One content at one distribution point; used on threads that may block.
+struct Source {
+    runtime: Handle,
+    http: reqwest::Client,
+    point: PointRef,
+    content: Digest,
+}
+
+impl Source {
+    fn failed(&self, error: &dyn std::error::Error) -> CacheError {
+        // The cause is what helps: "connection refused" and not "error sending request".
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        CacheError::Failed { point: self.point.name.clone(), text }
     }
-    Ok(manifest)
+
+    fn mismatch(&self) -> CacheError {
+        CacheError::Mismatch { point: self.point.name.clone() }
+    }
+
+    fn fetch(&self, directory: &Path) -> Result<TicketContent, CacheError> {
+        let manifest = self.manifest()?;
+        let (dir, path) = (tree_path(directory, &self.content), manifest_path(directory, &self.content));
+        let bytes = manifest.encode().map_err(|error| self.failed(&error))?;
+        let disk = |error: io::Error| CacheError::Disk(error.to_string());
+        durable::replace(&path, &bytes, 0o644).map_err(disk)?;
+        if dir.exists() {
+            // Not sound, or it had been found. Something may still run in it: out of the way, not out of existence.
+            fs::rename(&dir, directory.join(format!("{OLD}{}", uuid::Uuid::new_v4().simple()))).map_err(disk)?;
+        }
+        let open = |entry: &Entry, offset: u64| {
+            let url = format!("{}{DP_FILE_PATH}/{}/{}", self.point.url, self.content, entry.digest);
+            let download = Download::open(&self.runtime, &self.http, &url, offset)?;
+            Ok(Box::new(download) as Box<dyn Read>)
+        };
+        tree::install(directory, &self.content.hex(), &manifest, &open).map_err(|error| match error {
+            ContentError::Corrupt { .. } => self.mismatch(),
+            ContentError::Fetch { source, .. } => self.failed(&source),
+            other => CacheError::Disk(other.to_string()),
+        })?;
+        Ok(TicketContent { dir, manifest: path, manifest_digest: self.content })
+    }
+
+    fn manifest(&self) -> Result<Manifest, CacheError> {
+        let url = format!("{}{DP_MANIFEST_PATH}/{}", self.point.url, self.content);
+        let download = Download::open(&self.runtime, &self.http, &url, 0).map_err(|error| self.failed(&error))?;
+        let mut bytes = Vec::new();
+        let limit = MAX_ENCODED_BYTES as u64 + 1;
+        download.take(limit).read_to_end(&mut bytes).map_err(|error| self.failed(&error))?;
+        let manifest = Manifest::decode(&bytes).map_err(|_| self.mismatch())?;
+        if manifest.digest() == self.content { Ok(manifest) } else { Err(self.mismatch()) }
+    }
 }
 
 /// Removes a tree whose files are read-only; its directories are the agent's own.

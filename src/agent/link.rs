@@ -86,9 +86,12 @@ impl Link {
         *self.http.lock().unwrap_or_else(PoisonError::into_inner) = http;
     }
 
-    /// The client with the present certificate, for distribution points.
-    #[must_use]
-    pub fn http(&self) -> reqwest::Client {
+    /// Asks another access point from now on.
+    pub fn next_point(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn http(&self) -> reqwest::Client {
         self.http.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

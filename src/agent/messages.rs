@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::{outbox::Report, store::Standing};
 use crate::{
     model::{
         identity::{ObjectName, ProgramIdentity},
@@ -14,7 +15,7 @@ use crate::{
         reason::Reason,
         state::RunState,
     },
-    wire::policy::Offer,
+    wire::{policy::Offer, status::MESSAGE_BYTES_MAX},
 };
 
 /// What a message about an offer is about.
@@ -22,6 +23,7 @@ use crate::{
 pub struct About {
     advertisement: ObjectName,
     attributes: BTreeMap<String, String>,
+    for_dependency: bool,
 }
 
 impl About {
@@ -44,7 +46,21 @@ impl About {
         if let Some(version) = source_version {
             attributes.insert(SOURCE_VERSION.to_owned(), version.to_string());
         }
-        Self { advertisement: advertisement.clone(), attributes }
+        Self { advertisement: advertisement.clone(), attributes, for_dependency: false }
+    }
+
+    /// An advertisement that is offered no more, by its `namespace/name`; `None` if that is no name.
+    #[must_use]
+    pub fn withdrawn(advertisement: &str) -> Option<Self> {
+        let attributes = [(ADVERTISEMENT.to_owned(), advertisement.to_owned())].into();
+        Some(Self { advertisement: ObjectName::parse(advertisement)?, attributes, for_dependency: false })
+    }
+
+    /// It is about a program that the advertised one depends on: told, but the advertisement does not stand there.
+    #[must_use]
+    pub fn for_dependency(mut self, for_dependency: bool) -> Self {
+        self.for_dependency = for_dependency;
+        self
     }
 
     /// Names the local user who asked.
@@ -78,7 +94,15 @@ impl About {
         self.attributes.get(PROGRAM).map_or("", String::as_str)
     }
 
-    /// A change of where this client stands with the offer.
+    /// The message with where it leaves the advertisement.
+    #[must_use]
+    pub fn report(self, standing: Standing, detail: &str, now: Timestamp) -> Report {
+        let key = (!self.for_dependency).then(|| self.advertisement.to_string());
+        let message = self.state(standing.state, standing.reason, detail, now);
+        Report { message, standing: key.map(|key| (key, standing)) }
+    }
+
+    /// A change of where this client stands with the offer. Output is cut until the message fits.
     #[must_use]
     pub fn state(self, state: RunState, reason: Reason, detail: &str, now: Timestamp) -> StatusMessage {
         let (severity, message_type, message_id) = classify(state);
@@ -108,7 +132,7 @@ impl About {
             ("", _) => format!("{what}: {}", reason.explanation()),
             (detail, _) => format!("{what}: {detail}"),
         };
-        StatusMessage {
+        let mut message = StatusMessage {
             time_ms: now.as_millisecond(),
             severity,
             message_type,
@@ -116,9 +140,20 @@ impl About {
             message_id,
             text,
             reason: Some(reason),
-            state: Some(state),
+            state: (!self.for_dependency).then_some(state),
             attributes: self.attributes,
-        }
+        };
+        fit(&mut message);
+        message
+    }
+}
+
+/// Cuts the output, from its beginning, until the message is within the limit: escaped text can be six times as long.
+fn fit(message: &mut StatusMessage) {
+    while serde_json::to_vec(message).map_or(0, |bytes| bytes.len()) > MESSAGE_BYTES_MAX {
+        let Some(output) = message.attributes.get_mut(OUTPUT).filter(|output| !output.is_empty()) else { return };
+        let half = output.ceil_char_boundary(output.len() / 2 + 1);
+        output.drain(..half);
     }
 }
 
@@ -148,8 +183,8 @@ const fn classify(state: RunState) -> (Severity, MessageType, u16) {
 
 /// Something about the agent itself, not about an offer.
 #[must_use]
-pub fn general(severity: Severity, reason: Reason, text: String, now: Timestamp) -> StatusMessage {
-    StatusMessage {
+pub fn general(severity: Severity, reason: Reason, text: String, now: Timestamp) -> Report {
+    let message = StatusMessage {
         time_ms: now.as_millisecond(),
         severity,
         message_type: MessageType::Detail,
@@ -159,5 +194,32 @@ pub fn general(severity: Severity, reason: Reason, text: String, now: Timestamp)
         reason: Some(reason),
         state: None,
         attributes: BTreeMap::new(),
+    };
+    Report { message, standing: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_to_fit_and_its_end_is_kept() {
+        let program =
+            ProgramIdentity { site: "s".into(), namespace: "n".into(), package: "p".into(), program: "i".into() };
+        let output = format!("{}the end", "\u{1}".repeat(64 << 10));
+        let about = About::of(&ObjectName::new("n", "a"), &program, None).output(Some(output));
+        let message = about.state(RunState::Failed, Reason::ExitCode, "", Timestamp::UNIX_EPOCH);
+        assert!(serde_json::to_vec(&message).unwrap().len() <= MESSAGE_BYTES_MAX);
+        assert!(message.attributes[OUTPUT].ends_with("the end"));
+    }
+
+    #[test]
+    fn a_dependency_does_not_move_the_advertisement() {
+        let program =
+            ProgramIdentity { site: "s".into(), namespace: "n".into(), package: "p".into(), program: "i".into() };
+        let about = About::of(&ObjectName::new("n", "a"), &program, None).for_dependency(true);
+        let standing = Standing { state: RunState::Failed, reason: Reason::ExitCode };
+        let report = about.report(standing, "", Timestamp::UNIX_EPOCH);
+        assert_eq!((report.message.state, report.standing), (None, None));
     }
 }

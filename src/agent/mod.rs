@@ -1,16 +1,60 @@
 //! The client: polls for policy, fetches content, runs programs once, reports what happened.
+//!
+//! [`run()`] assembles it: `poll` believes and keeps policy, `engine` looks at it through `view` and starts a `job` for
+//! what is due, `run` supervises, `finish` writes history and says what happened, `sender` delivers that. [`socket`] is
+//! the way of local users.
 
 pub mod config;
 pub mod content;
 pub mod engine;
 pub mod inventory;
-mod job;
 pub mod link;
 pub mod messages;
+pub mod outbox;
 pub mod policy;
 pub mod run;
 pub mod session;
+pub mod shown;
+pub mod socket;
 pub mod store;
+
+mod attempts;
+mod backoff;
+mod finish;
+mod job;
+mod poll;
+mod sender;
+mod start;
+mod upkeep;
+mod view;
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::start::{RunArgs, SocketArgs, run_until_signalled};
+use self::{
+    attempts::Attempts, config::LocalConfig, content::Cache, engine::Shared, link::Link, run::Launcher,
+    session::Session, store::Store,
+};
+use crate::{trust::identity::Role, wire::enrol::JoinFile};
+
+/// Where an agent keeps its state unless it is told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/waybill/agent";
+/// Where the owner's configuration is unless it is told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/waybill/agent.json";
 
 /// Why the agent cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +64,7 @@ pub enum AgentError {
     Store(#[from] store::StoreError),
     /// The journal of runs failed.
     #[error("the journal of runs failed")]
-    Journal(#[source] std::io::Error),
+    Journal(#[source] io::Error),
     /// A signed record says something that cannot be.
     #[error("the package record is not usable: {0}")]
     Record(String),
@@ -32,5 +76,123 @@ pub enum AgentError {
     Config(#[from] config::ConfigError),
     /// The state directory.
     #[error("the state directory {0} cannot be used")]
-    State(std::path::PathBuf, #[source] std::io::Error),
+    State(PathBuf, #[source] io::Error),
+    /// Another agent uses it.
+    #[error("another agent is running on {0}; give each agent a state directory of its own with --state")]
+    Busy(PathBuf),
+    /// Signals cannot be taken.
+    #[error("the agent cannot take signals")]
+    Signals(#[source] io::Error),
+    /// A part of the agent ended by itself, which is a defect.
+    #[error("a part of the agent ended")]
+    Ended(#[source] Option<tokio::task::JoinError>),
+}
+
+/// What an agent is started with.
+pub struct Options {
+    /// State directory; made if it does not exist.
+    pub state: PathBuf,
+    /// How to join, if this machine has not joined yet.
+    pub join: Option<JoinFile>,
+    /// The owner's configuration.
+    pub config: LocalConfig,
+    /// The socket of local users.
+    pub socket: PathBuf,
+    /// How supervisors are started.
+    pub launcher: Launcher,
+}
+
+/// The socket that belongs to a state directory unless an agent is told otherwise: beside it, because nobody but the
+/// agent's user may reach into it.
+#[must_use]
+pub fn default_socket(state: &Path) -> PathBuf {
+    state.with_added_extension("sock")
+}
+
+/// Runs a client until `shutdown`. Programs under way go on without it and are taken up by the next agent.
+///
+/// SIGHUP makes it poll and read its inventory at once.
+///
+/// # Errors
+/// [`AgentError`], before anything is started; afterwards only if a part of the agent breaks.
+pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let Options { state, join, config, socket, launcher } = options;
+    let state = std::path::absolute(&state).map_err(|error| AgentError::State(state, error))?;
+    session::make_state(&state).map_err(|error| AgentError::State(state.clone(), error))?;
+    let _lock = lock(&state)?;
+    let store = Store::open(&state.join("agent.db"))?;
+    let opened = tokio::select! {
+        opened = Session::open(&state, join.as_ref(), Role::Client, &[]) => opened?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let shared = Arc::new(assemble(state, config, launcher, store, opened)?);
+    // Before anything is decided, history must say what the journal proves.
+    finish::recover(&shared).await?;
+    upkeep::after_run(&shared);
+    let session = shared.session();
+    tracing::info!(client = %session.id, site = %session.site_id, "the agent runs");
+
+    let mut hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
+    let mut parts = JoinSet::new();
+    parts.spawn(poll::run(shared.clone()));
+    parts.spawn(engine::run(shared.clone()));
+    parts.spawn(sender::run(shared.clone()));
+    parts.spawn(upkeep::send_inventory(shared.clone()));
+    parts.spawn(upkeep::renew_certificate(shared.clone()));
+    parts.spawn(socket::serve(shared.clone(), socket));
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            ended = parts.join_next() => return Err(AgentError::Ended(ended.and_then(Result::err))),
+            _ = hangup.recv() => {
+                shared.poll.notify_one();
+                shared.inventory.notify_one();
+            }
+        }
+    }
+}
+
+fn assemble(
+    state: PathBuf,
+    config: LocalConfig,
+    launcher: Launcher,
+    store: Store,
+    session: Session,
+) -> Result<Shared, AgentError> {
+    let mut urls = session.endpoints.cap_urls.clone();
+    if let Some(policy) = store.get::<policy::Policy>(view::POLICY)? {
+        urls.extend(policy.body.config.access_points);
+    }
+    let link = Link::new(upkeep::link_client(&session, &state)?, Vec::new());
+    link.add_urls(&urls);
+    let cache = Cache::open(&state, upkeep::content_client(&session, &state)?)
+        .map_err(|error| AgentError::State(state.join("cache"), error))?;
+    Ok(Shared {
+        config,
+        store,
+        link,
+        cache,
+        key: Session::key(&state)?,
+        session: Mutex::new(Arc::new(session)),
+        state,
+        launcher,
+        wake: Notify::new(),
+        outbox: Notify::new(),
+        poll: Notify::new(),
+        inventory: Notify::new(),
+        programs: Attempts::default(),
+        records: Attempts::default(),
+    })
+}
+
+/// One process for each state directory.
+fn lock(state: &Path) -> Result<File, AgentError> {
+    let failed = |error| AgentError::State(state.to_owned(), error);
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(state.join("lock"));
+    let lock = open.map_err(failed)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::Busy(state.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
 }

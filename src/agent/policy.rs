@@ -74,26 +74,38 @@ pub enum PolicyError {
     Time(Timestamp),
 }
 
-/// Verifies a poll's answer against the keys and what is held.
+/// What an answer has to fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Keys of the site.
+    pub keys: &'a TrustedKeys,
+    /// The site's id.
+    pub site: &'a str,
+    /// This client's id.
+    pub client: &'a str,
+    /// No lower epoch is accepted.
+    pub epoch_min: u64,
+}
+
+/// Verifies a poll's answer against what is expected and what is held.
 ///
 /// # Errors
 /// [`PolicyError`]; nothing of the answer may be used then.
 pub fn verify(
     answer: &PolicyAnswer,
     tag: &str,
-    keys: &TrustedKeys,
-    site: &str,
-    client: &str,
+    expected: Expected<'_>,
     held: Option<&Policy>,
     now: Timestamp,
 ) -> Result<Policy, PolicyError> {
-    let payload = answer.root.open(ROOT_TYPE, keys).map_err(|error| PolicyError::Signature(error.to_string()))?;
+    let payload =
+        answer.root.open(ROOT_TYPE, expected.keys).map_err(|error| PolicyError::Signature(error.to_string()))?;
     let unreadable = |error: serde_json::Error| PolicyError::Unreadable(error.to_string());
     let root: PolicyRoot = serde_json::from_str(payload).map_err(unreadable)?;
-    if root.site != site {
+    if root.site != expected.site {
         return Err(PolicyError::Other("site"));
     }
-    if answer.leaf.client != client {
+    if answer.leaf.client != expected.client {
         return Err(PolicyError::Other("client"));
     }
     let age_secs = now.as_second() - root.issued_at.as_second();
@@ -106,6 +118,12 @@ pub fn verify(
     }
     if answer.body.len() > BODY_BYTES_MAX || Digest::of(answer.body.as_bytes()) != answer.leaf.body {
         return Err(PolicyError::Body);
+    }
+    if root.epoch < expected.epoch_min {
+        return Err(PolicyError::Rollback {
+            offered: format!("epoch {}", root.epoch),
+            held: format!("epoch {}", expected.epoch_min),
+        });
     }
     if let Some(held) = held {
         let older = root.epoch < held.epoch

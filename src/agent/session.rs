@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     transport::client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
     trust::{
         device::DeviceKey,
-        identity::{self, Role},
+        identity::{self, PeerIdentity, Role},
         keys::{KeyError, TrustedKeys},
         secret_file::{self, SecretFileError},
         token::JoinSecret,
@@ -85,6 +86,9 @@ pub struct Session {
     pub endpoints: Endpoints,
     /// Where a lapsed certificate is exchanged.
     pub enrolment_url: String,
+    /// The epoch of the site's policy when this device joined: no lower one is accepted.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 fn session_path(state: &Path) -> PathBuf {
@@ -112,8 +116,7 @@ impl Session {
             return Self::join(state, join, role, advertised_names).await;
         };
         let session: Self = serde_json::from_str(&text).map_err(|_| SessionError::Damaged(path))?;
-        let chain = identity::certificates(&session.certificate_pem).map_err(ClientError::from)?;
-        let (_, not_after) = identity::lifetime(&chain[0]).map_err(ClientError::from)?;
+        let (_, not_after) = session.renewal()?;
         if not_after > clock::now() {
             return Ok(session);
         }
@@ -144,7 +147,12 @@ impl Session {
     }
 
     /// Comes back under the old id, which the old key proves. No secret is needed: see `site::enrol`.
-    async fn rejoin(&self, state: &Path, role: Role, advertised_names: &[String]) -> Result<Self, SessionError> {
+    pub(super) async fn rejoin(
+        &self,
+        state: &Path,
+        role: Role,
+        advertised_names: &[String],
+    ) -> Result<Self, SessionError> {
         let path = key_path(state);
         let old = DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))?;
         let request = EnrolRequest {
@@ -171,6 +179,8 @@ impl Session {
         if identity.id != self.id {
             return Err(SessionError::Refused(format!("it gave another id, {}", identity.id)));
         }
+        // The keys that this device accepts were settled when it joined with a join file.
+        let answer = EnrolAnswer { signing_keys: self.keys.clone(), epoch: self.epoch.max(answer.epoch), ..answer };
         Self::store(state, answer, self.enrolment_url.clone())
     }
 
@@ -183,6 +193,7 @@ impl Session {
             keys: answer.signing_keys,
             endpoints: answer.endpoints,
             enrolment_url,
+            epoch: answer.epoch,
         };
         session.save(state)?;
         Ok(session)
@@ -212,9 +223,33 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn http(&self, state: &Path, listener: Listener) -> Result<reqwest::Client, SessionError> {
+    pub fn http(&self, state: &Path, listener: Listener, timeouts: Timeouts) -> Result<reqwest::Client, SessionError> {
         let key = Self::key(state)?;
-        Ok(device_client(&key, &self.certificate_pem, &self.ca_pem, listener, Timeouts::default())?)
+        Ok(device_client(&key, &self.certificate_pem, &self.ca_pem, listener, timeouts)?)
+    }
+
+    /// Checks that a renewed session is still this device of this site, with the same key.
+    ///
+    /// # Errors
+    /// [`SessionError::Refused`] or a certificate that is none.
+    pub(super) fn check_renewed(&self, before: &Self, now: Timestamp) -> Result<(), SessionError> {
+        let chain = identity::certificates(&self.certificate_pem).map_err(ClientError::from)?;
+        let authority = identity::certificates(&self.ca_pem).map_err(ClientError::from)?;
+        let identity = PeerIdentity::verified(&chain[0], &authority[0], now).map_err(ClientError::from)?;
+        if identity.id != before.id || identity.site_id != before.site_id {
+            return Err(SessionError::Refused(format!("it renewed the certificate for another id, {}", identity.id)));
+        }
+        Ok(())
+    }
+
+    /// When the present certificate should be exchanged for the next one, and when it ends.
+    ///
+    /// # Errors
+    /// [`SessionError::Client`] if the stored certificate is none.
+    pub fn renewal(&self) -> Result<(Timestamp, Timestamp), SessionError> {
+        let chain = identity::certificates(&self.certificate_pem).map_err(ClientError::from)?;
+        let (not_before, not_after) = identity::lifetime(&chain[0]).map_err(ClientError::from)?;
+        Ok((identity::renew_after(not_before, not_after), not_after))
     }
 }
 

@@ -1,34 +1,106 @@
 //! The slim client agent: the same code as `waybill agent`, without what only servers need.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
-use waybill::agent::run;
+use clap::{Parser, Subcommand, ValueEnum};
+use waybill::agent::{
+    self, run, shown,
+    socket::{self, Answer, Request},
+};
 
-/// The Waybill client agent.
+/// The Waybill client agent
 #[derive(Parser)]
 #[command(name = "waybill-agent", version)]
 struct Arguments {
+    /// What to log, as `info` or `waybill=debug,warn`
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
+    log: String,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Stand over one run; started by the agent only.
+    /// Run the client agent until the process is asked to stop
+    Run(agent::RunArgs),
+    /// List what is offered to this machine
+    Offers(Look),
+    /// Start an offered program
+    Start {
+        /// The advertisement, as `namespace/name` or `name`
+        name: String,
+        #[command(flatten)]
+        agent: agent::SocketArgs,
+    },
+    /// List what ran on this machine
+    History(Look),
+    /// Stand over one run; started by the agent only
     #[command(hide = true)]
     Supervise(run::SuperviseArgs),
 }
 
+#[derive(clap::Args)]
+struct Look {
+    #[command(flatten)]
+    agent: agent::SocketArgs,
+    /// How to show it
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Aligned columns
+    Table,
+    /// JSON
+    Json,
+}
+
 fn main() -> ExitCode {
-    let result = match Arguments::parse().verb {
-        Verb::Supervise(args) => run::supervise(&args, &["supervise"]),
+    let arguments = Arguments::parse();
+    let done = match arguments.verb {
+        // First of all: no thread may exist when a stage changes its user.
+        Verb::Supervise(args) => run::supervise(&args, &["supervise"]).map(|()| String::new()),
+        Verb::Run(args) => {
+            waybill::telemetry::init(&arguments.log);
+            agent::run_until_signalled(args, &["supervise"]).map(|()| String::new())
+        }
+        Verb::Offers(look) => ask(&look.agent.path(), &Request::Offers, look.output),
+        Verb::History(look) => ask(&look.agent.path(), &Request::History, look.output),
+        Verb::Start { name, agent } => ask(&agent.path(), &Request::Start { advertisement: name }, Output::Table),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match done {
+        Ok(text) => {
+            #[expect(
+                clippy::print_stdout,
+                reason = "the slim agent has no cli module: its main is the place that prints"
+            )]
+            {
+                print!("{text}");
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            tracing::error!("{error:#}");
+            #[expect(clippy::print_stderr, reason = "the place where errors are shown to people")]
+            {
+                eprintln!("waybill-agent: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+fn ask(socket: &PathBuf, request: &Request, output: Output) -> anyhow::Result<String> {
+    let answer = socket::ask(socket, request)?;
+    if output == Output::Json {
+        return Ok(format!("{}\n", agent::shown::json(answer)?));
+    }
+    Ok(match answer {
+        Answer::Offers(offers) => {
+            shown::columns(shown::OFFER_HEADS, &offers.iter().map(shown::offer_row).collect::<Vec<_>>())
+        }
+        Answer::History(runs) => shown::columns(shown::RUN_HEADS, &runs.iter().map(shown::run_row).collect::<Vec<_>>()),
+        Answer::Started(name) => format!("{name} will be started\n"),
+        Answer::Refused(why) => anyhow::bail!("{why}"),
+    })
 }

@@ -1,5 +1,6 @@
 //! What people type: one file per verb. Here the words are told apart, errors shown and the exit code chosen.
 
+mod agent;
 mod apiserver;
 mod up;
 pub mod validate;
@@ -22,6 +23,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Up(up::Up),
+    Agent(agent::Agent),
     Apiserver(apiserver::Apiserver),
     Validate(validate::Args),
 }
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
     crate::telemetry::init(&cli.log);
     let done = match cli.verb {
         Verb::Up(verb) => verb.run().map(|()| 0),
+        Verb::Agent(verb) => verb.run(&mut std::io::stdout()).map(|()| 0),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
         Verb::Validate(args) => validate::run(&args, &mut std::io::stdout().lock()),
     };

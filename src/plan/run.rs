@@ -283,7 +283,9 @@ fn after_run(facts: &Facts<'_>, last: &PastRun, next: Option<Timestamp>) -> Due 
     })
 }
 
-fn reason_of(state: RunState) -> Reason {
+/// The reason that goes with where a run left its advertisement, for whoever reports it.
+#[must_use]
+pub fn reason_of(state: RunState) -> Reason {
     match state {
         RunState::Succeeded => Reason::Succeeded,
         RunState::Unknown => Reason::SupervisorLost,

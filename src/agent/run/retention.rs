@@ -145,6 +145,8 @@ mod tests {
             advertisement: ObjectName::new("n", "a"),
             attempt: 1,
             user: None,
+            for_dependency: false,
+            success_codes: vec![0],
             created_at: Timestamp::from_second(second).unwrap(),
         };
         let run_dir = runs_dir(state_dir).join(intent.run_key_hash().unwrap()).join("1");

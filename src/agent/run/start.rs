@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::oneshot;
 
-use super::journal::{self, State};
+use super::journal::{self, End, Ending, State};
 use super::ticket::run_key_hash;
 use super::{Intent, Ticket};
 use crate::plan::run::RunKey;
@@ -163,6 +163,23 @@ pub fn start(state_dir: &Path, intent: &Intent, ticket: &Ticket, launcher: &Laun
 pub fn next_attempt(state_dir: &Path, run_key: &RunKey) -> io::Result<u32> {
     let key_dir = runs_dir(state_dir).join(run_key_hash(run_key)?);
     Ok(attempts(&key_dir)?.into_iter().max().unwrap_or(0).saturating_add(1))
+}
+
+/// The attempts of this run key that have, or may have, started the program. Whoever finds one must not start another.
+///
+/// # Errors
+/// The journal cannot be read; nothing may be started then.
+pub fn begun(state_dir: &Path, run_key: &RunKey) -> io::Result<Vec<PathBuf>> {
+    let key_dir = runs_dir(state_dir).join(run_key_hash(run_key)?);
+    let mut begun = Vec::new();
+    for attempt in attempts(&key_dir)? {
+        let run_dir = key_dir.join(attempt.to_string());
+        match journal::observe(&run_dir)? {
+            State::NotStarted | State::Ended(End { ending: Ending::CouldNotStart { .. }, .. }) => {}
+            State::Running | State::Ended(_) | State::Unknown(_) => begun.push(run_dir),
+        }
+    }
+    Ok(begun)
 }
 
 /// The directory of all run keys.

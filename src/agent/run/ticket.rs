@@ -40,6 +40,12 @@ pub struct Intent {
     /// The local user who asked for the run, or for whom it is; absent for an assignment to the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Whether it runs because another program depends on it, and not as the advertised program.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_dependency: bool,
+    /// Exit codes that mean success; the record that says so may be gone when the run ends.
+    #[serde(default)]
+    pub success_codes: Vec<i32>,
     /// When the agent decided to start it.
     pub created_at: Timestamp,
 }

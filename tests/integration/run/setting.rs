@@ -153,6 +153,8 @@ pub(crate) fn intent(run_key: &str, attempt: u32) -> Intent {
         advertisement: ObjectName::new("default", "everyone"),
         attempt,
         user: None,
+        for_dependency: false,
+        success_codes: vec![0],
         created_at: clock::now(),
     }
 }

@@ -1,0 +1,276 @@
+//! What a run's journal proves, written into history together with the message that tells of it: when it has begun, when
+//! it has ended, and at the start of an agent for the runs of its predecessors. It starts nothing.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    AgentError,
+    engine::Shared,
+    messages::About,
+    policy::Policy,
+    run::{
+        self, End, Ending, Intent, LossCause, Recovered, State, journal,
+        output::{printable, read_output},
+    },
+    store::Standing,
+    view::POLICY,
+};
+use crate::{
+    clock,
+    model::{
+        reason::Reason,
+        state::{RunOutcome, RunState},
+    },
+    plan::run::{PastRun, reason_of},
+    wire::policy::ReportOutput,
+};
+
+/// Bytes of output sent along at most.
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Supervisors that vanish before BEGIN are started again so often before the run counts as failed to start.
+const VANISHED_MAX: u32 = 3;
+/// Pause before something is written again that could not be: a full disk may get room.
+const WRITE_RETRY: Duration = Duration::from_secs(5);
+
+/// A run that has a directory in the journal.
+pub(super) struct Run {
+    run_dir: PathBuf,
+    past: PastRun,
+    success_codes: Vec<i32>,
+    for_dependency: bool,
+    user: Option<String>,
+}
+
+impl Run {
+    pub(super) fn new(run_dir: PathBuf, intent: &Intent) -> Self {
+        let past = PastRun {
+            key: intent.run_key.clone(),
+            advertisement: intent.advertisement.clone(),
+            started_at: intent.created_at,
+            outcome: None,
+            state: RunState::Running,
+            source_version: intent.source_version,
+            program_digest: intent.program_digest.clone(),
+        };
+        let success_codes = intent.success_codes.clone();
+        Self { run_dir, past, success_codes, for_dependency: intent.for_dependency, user: intent.user.clone() }
+    }
+
+    fn key(&self) -> String {
+        self.run_dir.to_string_lossy().into_owned()
+    }
+
+    fn about(&self) -> About {
+        About::of(&self.past.advertisement, &self.past.key.program, Some(self.past.source_version))
+            .by(self.user.as_deref())
+            .for_dependency(self.for_dependency)
+    }
+
+    /// Writes that it has begun.
+    fn write_begun(&self, shared: &Shared) -> Result<(), AgentError> {
+        let standing = Standing { state: RunState::Running, reason: Reason::Progressing };
+        let report = self.about().report(standing, "", self.past.started_at);
+        shared.store.put_run(&self.key(), &self.past, Some(&report))?;
+        shared.outbox.notify_one();
+        Ok(())
+    }
+}
+
+/// What the end of a run means.
+enum Verdict {
+    /// Nothing was started.
+    NotStarted(Standing, String),
+    /// Over.
+    Over { outcome: RunOutcome, state: RunState, detail: String, exit_code: Option<i32> },
+}
+
+fn judge(state: &State, success_codes: &[i32]) -> Verdict {
+    use RunOutcome::{Failed, Succeeded, Unknown};
+    let over = |outcome, state, detail, exit_code| Verdict::Over { outcome, state, detail, exit_code };
+    match state {
+        State::NotStarted | State::Running => Verdict::NotStarted(
+            Standing { state: RunState::Retrying, reason: Reason::StartFailed },
+            "the supervisor vanished before the program was started".to_owned(),
+        ),
+        State::Unknown(lost) => {
+            let reason = match lost.cause {
+                LossCause::JournalDamaged => Reason::JournalDamaged,
+                LossCause::SupervisorLost | LossCause::Rebooted => Reason::SupervisorLost,
+            };
+            let alive = if lost.program_alive { "; it is still running" } else { "" };
+            over(Unknown, RunState::Unknown, format!("{}{alive}", reason.explanation()), None)
+        }
+        State::Ended(End { ending, .. }) => match ending {
+            Ending::Exited { code } if success_codes.contains(code) => {
+                over(Succeeded, RunState::Succeeded, String::new(), Some(*code))
+            }
+            Ending::Exited { code } => over(Failed, RunState::Failed, format!("exit code {code}"), Some(*code)),
+            Ending::Signalled { signal } => over(Failed, RunState::Failed, format!("ended by signal {signal}"), None),
+            Ending::TimedOut { .. } => over(Failed, RunState::TimedOut, String::new(), None),
+            // The copy here was damaged after it had been verified: nothing was started, and a new copy is fetched.
+            Ending::CouldNotStart { reason: Reason::DigestMismatch, detail } => Verdict::NotStarted(
+                Standing { state: RunState::ContentMismatch, reason: Reason::DigestMismatch },
+                detail.clone(),
+            ),
+            Ending::CouldNotStart { reason, detail } => {
+                let detail = format!("{}: {detail}", reason.explanation().trim_end_matches('.'));
+                over(Failed, RunState::PrepareFailed, detail, None)
+            }
+        },
+    }
+}
+
+/// Writes that a run has begun, again and again until that succeeds: a run that goes on must be in history.
+pub(super) async fn begun(shared: &Shared, run: &Run) {
+    while let Err(error) = run.write_begun(shared) {
+        tracing::error!(%error, "the beginning of a run could not be written; trying again");
+        tokio::time::sleep(WRITE_RETRY).await;
+    }
+}
+
+/// Writes how a run ended, again and again until that succeeds. Gives what to say and try again if nothing was started;
+/// `failures` counts earlier such attempts of this process.
+pub(super) async fn ended(
+    shared: &Shared,
+    run: &Run,
+    mut state: io::Result<State>,
+    failures: Option<u32>,
+) -> Option<(Standing, String)> {
+    loop {
+        let written = state.map_err(AgentError::Journal).and_then(|state| match state {
+            State::Running => Ok(None),
+            state => write_ended(shared, run, &state, failures).map(Some),
+        });
+        match written {
+            Ok(Some(again)) => return again,
+            Ok(None) => {}
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(%error, run = %run.run_dir.display(), "the end of a run could not be written; trying again");
+            }
+        }
+        tokio::time::sleep(WRITE_RETRY).await;
+        state = journal::observe(&run.run_dir);
+    }
+}
+
+fn write_ended(
+    shared: &Shared,
+    run: &Run,
+    state: &State,
+    failures: Option<u32>,
+) -> Result<Option<(Standing, String)>, AgentError> {
+    let (outcome, state, detail, exit_code) = match judge(state, &run.success_codes) {
+        Verdict::NotStarted(standing, detail) => {
+            if standing.state == RunState::ContentMismatch || failures.is_none_or(|count| count < VANISHED_MAX) {
+                shared.store.drop_run(&run.key())?;
+                return Ok(Some((standing, detail)));
+            }
+            (RunOutcome::Failed, RunState::PrepareFailed, detail, None)
+        }
+        Verdict::Over { outcome, state, detail, exit_code } => (outcome, state, detail, exit_code),
+    };
+    let past = PastRun { outcome: Some(outcome), state, ..run.past.clone() };
+    let output = wants_output(shared, outcome)?.then(|| output(&run.run_dir)).flatten();
+    let standing = Standing { state, reason: reason_of(state) };
+    let report = run.about().exit_code(exit_code).output(output).report(standing, &detail, clock::now());
+    shared.store.put_run(&run.key(), &past, Some(&report))?;
+    shared.outbox.notify_one();
+    shared.wake.notify_one();
+    super::upkeep::after_run(shared);
+    Ok(None)
+}
+
+fn wants_output(shared: &Shared, outcome: RunOutcome) -> Result<bool, AgentError> {
+    let policy = shared.store.get::<Policy>(POLICY)?;
+    Ok(match policy.map(|policy| policy.body.config.report_output).unwrap_or_default() {
+        ReportOutput::Always => true,
+        ReportOutput::OnFailure => outcome != RunOutcome::Succeeded,
+        ReportOutput::Never => false,
+    })
+}
+
+fn output(run_dir: &Path) -> Option<String> {
+    let bytes = read_output(run_dir).ok().filter(|bytes| !bytes.is_empty())?;
+    Some(printable(&bytes, OUTPUT_BYTES_MAX))
+}
+
+/// Brings history up to what the journal proves, before anything is decided: runs that ended while the agent was away
+/// are reported, runs under way are watched again.
+///
+/// # Errors
+/// If it cannot; nothing may be started then.
+pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), AgentError> {
+    let found = run::recover(&shared.state).map_err(AgentError::Journal)?;
+    let known: Vec<String> = found.iter().map(|found| found.run_dir.to_string_lossy().into_owned()).collect();
+    for lost in shared.store.unfinished()?.iter().filter(|run_dir| !known.contains(run_dir)) {
+        // Its directory is gone: somebody removed it by hand. That it began is known, how it ended is not.
+        let Some(past) = shared.store.run(lost)? else { continue };
+        let run = Run { run_dir: lost.into(), past, success_codes: vec![], for_dependency: true, user: None };
+        let end = State::Unknown(run::Lost { cause: LossCause::JournalDamaged, program_alive: false, begin: None });
+        write_ended(shared, &run, &end, None)?;
+    }
+    for found in found {
+        take_up(shared, found).await?;
+    }
+    Ok(())
+}
+
+/// Takes runs into history that the journal has and the history has not.
+pub(super) async fn adopt(shared: &Arc<Shared>, run_dirs: &[PathBuf]) -> Result<(), AgentError> {
+    for found in run::recover(&shared.state).map_err(AgentError::Journal)? {
+        if run_dirs.contains(&found.run_dir) {
+            take_up(shared, found).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentError> {
+    let known = shared.store.run(&found.run_dir.to_string_lossy())?;
+    if known.as_ref().is_some_and(|run| run.outcome.is_some()) {
+        return Ok(());
+    }
+    let is_new = known.is_none();
+    let run = match (known, &found.intent) {
+        (_, Some(intent)) => Run::new(found.run_dir.clone(), intent),
+        (Some(past), None) => {
+            Run { run_dir: found.run_dir.clone(), past, success_codes: vec![0], for_dependency: false, user: None }
+        }
+        // The intent is written before anything is started, so nothing was; or it is damaged and nobody knows what ran.
+        (None, None) => {
+            if !matches!(found.state, Ok(State::NotStarted)) {
+                tracing::error!(run = %found.run_dir.display(), "a run of the journal cannot be read; it is left alone");
+            }
+            return Ok(());
+        }
+    };
+    let started = match &found.state {
+        Ok(state) => !matches!(judge(state, &run.success_codes), Verdict::NotStarted(..)) || found.handle.is_some(),
+        Err(_) => true,
+    };
+    if is_new && started {
+        begun(shared, &run).await;
+    }
+    match found.handle {
+        None if found.state.is_ok() => drop(ended(shared, &run, found.state, None).await),
+        handle => {
+            // Waited for elsewhere: one run must not keep the agent from its others.
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                let state = match handle {
+                    Some(handle) => handle.settled().await.state,
+                    None => found.state,
+                };
+                drop(ended(&shared, &run, state, None).await);
+                shared.wake.notify_one();
+            });
+        }
+    }
+    Ok(())
+}

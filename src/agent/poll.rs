@@ -1,0 +1,146 @@
+//! The poll: asks for policy and waits for its change, believes nothing that does not verify, keeps what does. What is
+//! to be done about it is decided in `engine`.
+
+use std::{mem::Discriminant, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    AgentError,
+    backoff::{Backoff, jitter},
+    engine::Shared,
+    link::{LinkError, Polled},
+    messages,
+    policy::{self, Expected, Policy, PolicyError},
+    view::POLICY,
+};
+use crate::{
+    clock,
+    model::{message::Severity, reason::Reason},
+    wire::{
+        access::LONG_POLL_SECS_MAX,
+        policy::{AgentConfig, PolicyAnswer},
+    },
+};
+
+/// An access point that answers sooner than asked to wait is full: the client comes back at its interval.
+const EARLY: Duration = Duration::from_secs(1);
+/// Spread of the polls of clients that were answered at the same moment.
+const SPREAD: Duration = Duration::from_millis(500);
+
+/// Polls until the task is dropped.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut backoff = Backoff::default();
+    let mut told: Option<Discriminant<PolicyError>> = None;
+    loop {
+        let held = shared.store.get::<Policy>(POLICY).unwrap_or_else(|error| {
+            tracing::error!(%error, "the policy held cannot be read; asking for all of it");
+            None
+        });
+        let interval = interval(held.as_ref());
+        let wait = interval.min(Duration::from_secs(LONG_POLL_SECS_MAX));
+        let began = Instant::now();
+        let polled = tokio::select! {
+            polled = shared.link.poll(held.as_ref().map(|held| held.tag.as_str()), wait) => polled,
+            () = shared.poll.notified() => continue,
+        };
+        let pause = match polled {
+            Ok(Polled::Unchanged | Polled::Unknown) => {
+                backoff.reset();
+                let early = began.elapsed() + EARLY < wait;
+                if early { interval / 2 + jitter(interval / 2) } else { jitter(SPREAD) }
+            }
+            Ok(Polled::Changed(answer, tag)) => match take(&shared, &answer, &tag, held.as_ref()) {
+                Ok(()) => {
+                    backoff.reset();
+                    told = None;
+                    jitter(SPREAD)
+                }
+                Err(error) => {
+                    refused(&shared, error, &mut told);
+                    backoff.next()
+                }
+            },
+            Err(error) => {
+                tell(&error);
+                backoff.next()
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shared.poll.notified() => {}
+        }
+    }
+}
+
+/// Time between polls.
+pub(super) fn interval(held: Option<&Policy>) -> Duration {
+    let config = held.map_or_else(AgentConfig::default, |held| held.body.config.clone());
+    config.poll_interval.as_duration().max(Duration::from_secs(1))
+}
+
+fn tell(error: &LinkError) {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    tracing::warn!(error = %text, "policy was not refreshed; going on with what is held");
+}
+
+/// Verifies and keeps an answer.
+fn take(shared: &Shared, answer: &PolicyAnswer, tag: &str, held: Option<&Policy>) -> Result<(), Refused> {
+    let session = shared.session();
+    let expected =
+        Expected { keys: &session.keys, site: &session.site_id, client: &session.id, epoch_min: session.epoch };
+    let policy = policy::verify(answer, tag, expected, held, clock::now())?;
+    let changed = held.is_none_or(|held| held.leaf != policy.leaf);
+    keep(shared, &policy)?;
+    shared.link.add_urls(&policy.body.config.access_points);
+    if changed {
+        tracing::info!(version = policy.leaf.version, offers = policy.body.offers.len(), "policy changed");
+        // Whatever failed may succeed under another policy.
+        shared.programs.hurry();
+        shared.records.hurry();
+    }
+    shared.wake.notify_one();
+    Ok(())
+}
+
+fn keep(shared: &Shared, policy: &Policy) -> Result<(), AgentError> {
+    shared.store.put(POLICY, policy)?;
+    let named = policy.body.offers.iter().map(|offer| &offer.record).chain(&policy.body.dependencies);
+    let keep: Vec<String> = named.map(ToString::to_string).collect();
+    shared.store.retain_records(&keep)?;
+    Ok(())
+}
+
+/// Why an answer was not kept.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+}
+
+/// An answer that does not verify: said once until a good one comes, and another access point is asked.
+fn refused(shared: &Shared, error: Refused, told: &mut Option<Discriminant<PolicyError>>) {
+    tracing::error!(%error, "the policy offered is refused; asking another access point");
+    shared.link.next_point();
+    let Refused::Policy(error) = error else { return };
+    let kind = std::mem::discriminant(&error);
+    if told.replace(kind) == Some(kind) {
+        return;
+    }
+    let reason = match error {
+        PolicyError::Rollback { .. } => Reason::PolicyRollback,
+        _ => Reason::SignatureInvalid,
+    };
+    let report = messages::general(Severity::Error, reason, error.to_string(), clock::now());
+    match shared.store.say(&report) {
+        Ok(_) => shared.outbox.notify_one(),
+        Err(error) => tracing::error!(%error, "a refused policy could not be reported"),
+    }
+}
