@@ -2,6 +2,7 @@
 
 mod agent;
 mod apiserver;
+mod demo;
 mod up;
 pub mod validate;
 
@@ -22,6 +23,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Demo(demo::Demo),
     Up(up::Up),
     Agent(agent::Agent),
     Apiserver(apiserver::Apiserver),
@@ -34,6 +36,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::init(&cli.log);
     let done = match cli.verb {
+        Verb::Demo(verb) => verb.run().map(|()| 0),
         Verb::Up(verb) => verb.run().map(|()| 0),
         Verb::Agent(verb) => verb.run(&mut std::io::stdout()).map(|()| 0),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),

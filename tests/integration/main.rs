@@ -9,5 +9,7 @@ mod require;
 #[cfg(feature = "server")]
 mod apiserver;
 #[cfg(feature = "server")]
+mod examples;
+#[cfg(feature = "server")]
 mod gitops;
 mod run;

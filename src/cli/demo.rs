@@ -1,0 +1,66 @@
+//! `waybill demo`: a site, a second distribution point, a second access point and five clients as real processes on this
+//! machine, and a story in three acts. It only starts processes, commits to git and looks; everything else they do.
+
+mod acts;
+mod fleet;
+mod observe;
+mod processes;
+mod progress;
+mod scratch;
+mod tables;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{processes::Processes, scratch::Scratch};
+
+/// Show everything at once: a site, points and five clients on this machine, and software that arrives, changes and goes
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// End after the last act instead of staying up; exit code 0 only if every client reached the declared state
+    #[arg(long)]
+    once: bool,
+    /// Directory for everything the demo makes; must be empty or not exist [default: a new one in the temporary directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Leave that directory when the demo ends
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Demo {
+    /// Plays the demo.
+    ///
+    /// # Errors
+    /// If something declared did not happen in time. The directory with the logs then stays, and is named.
+    pub(super) fn run(self) -> Result<()> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.play())
+    }
+
+    async fn play(self) -> Result<()> {
+        crate::transport::install_crypto();
+        let scratch = Scratch::make(self.dir)?;
+        let mut processes = Processes::new(scratch.path("logs"))?;
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let played = tokio::select! {
+            played = acts::play(&scratch, &mut processes, self.once) => played,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        };
+        let stopped = processes.stop().await;
+        if played.is_err() || self.keep {
+            say(&format!("Everything the demo made is in {}", scratch.root().display()));
+        } else {
+            scratch.remove()?;
+        }
+        played.with_context(|| format!("the demo failed; the logs are in {}", scratch.path("logs").display()))?;
+        stopped
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what the demo tells its audience")]
+fn say(text: &str) {
+    println!("{text}");
+}

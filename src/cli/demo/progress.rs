@@ -1,0 +1,52 @@
+//! How far an act is: bars on a terminal, a line for every step otherwise.
+
+use std::io::IsTerminal;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::say;
+
+/// The lines of one act.
+pub(super) struct Progress {
+    bars: Option<(MultiProgress, Vec<ProgressBar>)>,
+    shown: Vec<u64>,
+}
+
+impl Progress {
+    /// `goals`: label and how many make it complete.
+    pub(super) fn new(goals: &[(&str, u64)]) -> Self {
+        let bars = std::io::stdout().is_terminal().then(|| {
+            let all = MultiProgress::new();
+            let style = ProgressStyle::with_template("  {msg:34} {bar:30} {pos:>3}/{len}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bars = goals.iter().map(|(label, total)| {
+                let bar = all.add(ProgressBar::new(*total).with_style(style.clone()));
+                bar.set_message((*label).to_owned());
+                bar.tick();
+                bar
+            });
+            let bars = bars.collect();
+            (all, bars)
+        });
+        Self { bars, shown: vec![0; goals.len()] }
+    }
+
+    /// Shows where a goal stands.
+    pub(super) fn set(&mut self, index: usize, label: &str, done: u64, total: u64) {
+        if self.shown[index] == done {
+            return;
+        }
+        self.shown[index] = done;
+        match &self.bars {
+            Some((_, bars)) => bars[index].set_position(done),
+            None => say(&format!("  {label}: {done}/{total}")),
+        }
+    }
+
+    /// Leaves the bars where they are.
+    pub(super) fn finish(&self) {
+        for bar in self.bars.iter().flat_map(|(_, bars)| bars) {
+            bar.abandon();
+        }
+    }
+}
