@@ -316,6 +316,8 @@ async fn assemble(
     tracing::info!(site = %site.name, "the site is served");
     let limits = Limits::default();
     tokio::select! {
+        // Parts end when the site is told to stop: that is looked at first, or an end that was asked for counts as a failure.
+        biased;
         () = shutdown.cancelled() => Ok(()),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
