@@ -13,9 +13,9 @@ pub mod messages;
 pub mod outbox;
 pub mod policy;
 pub mod run;
-pub mod session;
 pub mod shown;
 pub mod socket;
+pub use crate::transport::session;
 pub mod store;
 
 mod attempts;

@@ -116,6 +116,14 @@ impl VersionKey {
     }
 }
 
+/// The file that holds the manifest of the version in this directory.
+#[must_use]
+pub fn manifest_beside(directory: &Path) -> PathBuf {
+    let mut path = directory.as_os_str().to_owned();
+    path.push(".json");
+    path.into()
+}
+
 /// Whether the name is `<sourceVersion>-<12 hexadecimal digits>`.
 fn is_version_name(name: &str) -> bool {
     name.split_once('-').is_some_and(|(number, short)| {

@@ -75,8 +75,8 @@ impl Intake {
     }
 
     /// Takes a point's report with its messages.
-    pub async fn report(&self, point: &PeerIdentity, point_report: PointReport) -> Result<StatusAck, Refusal> {
-        let (id, site, now_ms) = (point.id.clone(), self.site.clone(), clock::now_unix_ms());
+    pub async fn report(&self, point: &str, point_report: PointReport) -> Result<StatusAck, Refusal> {
+        let (id, site, now_ms) = (point.to_owned(), self.site.clone(), clock::now_unix_ms());
         let outbox = point_report.outbox.clone();
         let result = self
             .database

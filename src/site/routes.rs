@@ -114,7 +114,7 @@ async fn report(State(site): State<SiteRoutes>, peer: PeerIdentity, body: Bytes)
         Ok(report) => report,
         Err(refusal) => return refusal.into_response(),
     };
-    match site.intake.report(&peer, report).await {
+    match site.intake.report(&peer.id, report).await {
         Ok(ack) => Json(ack).into_response(),
         Err(refusal) => refusal.into_response(),
     }

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod download;
+pub mod session;
 mod verify;
 
 #[cfg(feature = "server")]

@@ -1,5 +1,5 @@
-//! Who this client is to its site: joined once with a join file, then kept in the state directory. Also used by
-//! distribution points and access points, which join the same way.
+//! Who this machine is to its site: joined once with a join file, then kept in the state directory. Agents,
+//! distribution points and access points all join this way; what they do afterwards is not decided here.
 
 use std::{
     fs,

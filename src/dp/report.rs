@@ -1,0 +1,74 @@
+//! Tells the site what is here: at once when something changed, several changes together when they come fast, and as a
+//! sign of life. Messages leave the outbox only when the site has stored them.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{drives::chain, engine::Shared, store::StoreError};
+use crate::wire::{
+    points::PointReport,
+    status::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX},
+};
+
+/// Reports that follow each other are so far apart: changes of one moment travel together.
+const COALESCE: Duration = Duration::from_millis(50);
+/// Without a change the site hears this often that the point lives.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Pause after a report that failed, doubled up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause: the site knows within half a minute of being back.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Reports until the task is dropped.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match send(shared).await {
+            Ok(true) => pause = RETRY_FIRST,
+            Ok(false) => {
+                pause = RETRY_FIRST;
+                // The timeout is the heartbeat.
+                let _ = tokio::time::timeout(HEARTBEAT, shared.changed.notified()).await;
+                continue;
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the site did not take the report; it is kept");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+                continue;
+            }
+        }
+        tokio::time::sleep(COALESCE).await;
+    }
+}
+
+/// Sends one report. `true` if there is more to send.
+async fn send(shared: &Arc<Shared>) -> Result<bool, String> {
+    let report = build(shared).map_err(|error| chain(&error))?;
+    let sent_through = report.messages.last().map(|(seq, _)| *seq);
+    let ack = shared.site.report(report).await.map_err(|error| chain(&error))?;
+    tokio::time::sleep(COALESCE).await;
+    if ack.outbox != shared.store.outbox_id() {
+        return Err("the site acknowledged another outbox".to_owned());
+    }
+    shared.store.acknowledge(ack.acked_through).map_err(|error| chain(&error))?;
+    match sent_through {
+        Some(through) if ack.acked_through < through => {
+            Err(format!("the site has stored messages up to {} of {through} only", ack.acked_through))
+        }
+        Some(_) => Ok(!shared.store.outbox(1, usize::MAX).map_err(|error| chain(&error))?.is_empty()),
+        None => Ok(false),
+    }
+}
+
+fn build(shared: &Shared) -> Result<PointReport, StoreError> {
+    let messages = shared.store.outbox(BATCH_MESSAGES_MAX, BATCH_BYTES_MAX)?;
+    let catalog = shared.catalog();
+    Ok(PointReport {
+        assignment: catalog.assignment.as_ref().map(|assignment| assignment.version.clone()).unwrap_or_default(),
+        url: shared.url.clone(),
+        drives: shared.drives.reports(),
+        versions: catalog.reports(),
+        messages,
+        outbox: shared.store.outbox_id().to_owned(),
+    })
+}
