@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
@@ -113,6 +115,7 @@ impl Dp {
     /// # Errors
     /// [`StoreError`].
     pub fn open(config: Config, site: Arc<dyn SiteEnd>) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&config.state).map_err(StoreError::Directory)?;
         let store = Store::open(&config.state.join("dp.db"))?;
         let shared = Shared {
             name: config.name,
@@ -138,6 +141,7 @@ impl Dp {
     /// Works until `shutdown` is cancelled; then running copies end where they are and are resumed next time.
     pub async fn run(self, shutdown: CancellationToken) {
         let shared = &self.shared;
+        let _cancel = CancelOnDrop(shared);
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = follow(shared) => {}
@@ -147,6 +151,15 @@ impl Dp {
         shared.catalog().cancel(|_, _| true);
         // Whoever holds a permit still writes; it ends at its next file.
         let _ = tokio::time::timeout(STOP_TIMEOUT, idle(shared)).await;
+    }
+}
+
+/// Ends copies also when the future of [`Dp::run`] is dropped: they would keep the process alive.
+struct CancelOnDrop<'a>(&'a Shared);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.catalog().cancel(|_, _| true);
     }
 }
 

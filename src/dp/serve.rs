@@ -71,13 +71,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// The directory of a version that this client may read and that is complete.
-fn admitted(shared: &Shared, client: &str, content: &Digest) -> Result<PathBuf, Response> {
+fn admitted(shared: &Shared, client: &str, content: &Digest) -> Result<PathBuf, (StatusCode, &'static str)> {
     let catalog = shared.catalog();
     if !catalog.may_read(client, content) {
-        return Err((StatusCode::FORBIDDEN, "no offer of yours names this content\n").into_response());
+        return Err((StatusCode::FORBIDDEN, "no offer of yours names this content\n"));
     }
     let directory = catalog.served(content).map(PathBuf::from);
-    directory.ok_or_else(|| (StatusCode::NOT_FOUND, "not complete here\n").into_response())
+    directory.ok_or((StatusCode::NOT_FOUND, "not complete here\n"))
 }
 
 async fn manifest(
@@ -87,7 +87,7 @@ async fn manifest(
 ) -> Response {
     let directory = match admitted(&shared, &peer.id, &content) {
         Ok(directory) => directory,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let indexed = tokio::task::spawn_blocking(move || shared.indexes.get(&content, &directory)).await;
     match indexed {
@@ -105,7 +105,7 @@ async fn file_of_version(
 ) -> Response {
     let directory = match admitted(&shared, &peer.id, &content) {
         Ok(directory) => directory,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     if shared.catalog().is_bad(&digest) {
         return (StatusCode::SERVICE_UNAVAILABLE, "under repair\n").into_response();

@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS outbox (
 /// The point's database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// Its directory cannot be made.
+    #[error("the distribution point's directory cannot be made")]
+    Directory(#[source] std::io::Error),
     /// SQLite.
     #[error("the distribution point's database failed")]
     Sqlite(#[from] rusqlite::Error),

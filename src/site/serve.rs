@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    builtin::Builtin,
     enrol::Enrolment,
     intake::Intake,
     offers::OfferManager,
@@ -37,6 +38,7 @@ use crate::{
         start::Controllers,
     },
     db::{self, Database, DbError},
+    dp::{self, Dp},
     gitops::{
         revision::Source,
         sync::{RevisionState, SyncConfig, SyncError},
@@ -76,6 +78,9 @@ pub enum SiteError {
     /// The content library.
     #[error("the content library cannot be opened")]
     Library(#[from] ContentError),
+    /// The built-in distribution point.
+    #[error("the built-in distribution point cannot be opened")]
+    Point(#[from] dp::StoreError),
     /// The site's keys.
     #[error("the site's signing key cannot be used")]
     Key(#[from] KeyError),
@@ -277,6 +282,10 @@ async fn assemble(
         points_changed: points.changed.clone(),
         site: site.name.clone(),
     };
+    let builtin =
+        Builtin { name: site.name.clone(), points: points.clone(), intake: intake.clone(), library: library.clone() };
+    let dp_config = dp::Config { name: site.name.clone(), url: endpoints.device_url.clone(), state: state.join("dp") };
+    let dp = Dp::open(dp_config, Arc::new(builtin))?;
 
     // Listeners.
     let serving = Serving::new(authority.clone(), names(&options, &listeners))?;
@@ -285,7 +294,8 @@ async fn assemble(
     let device_routes =
         SiteRoutes { points, intake: intake.clone(), library: library.clone(), snapshot, enrolment: enrolment.clone() }
             .router()
-            .merge(cap::routes::router(Cap::new(published.clone(), Arc::new(intake))));
+            .merge(cap::routes::router(Cap::new(published.clone(), Arc::new(intake))))
+            .merge(dp.router());
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
         let refused: watch::Receiver<std::collections::BTreeSet<String>> = refused;
@@ -325,6 +335,7 @@ async fn assemble(
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
         () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
         done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
+        () = dp.run(shutdown.clone()) => Err(SiteError::Ended("the built-in distribution point")),
         () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
         done = api.serve(listeners.api, api_tls, shutdown.clone().cancelled_owned()) =>
