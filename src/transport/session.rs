@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// Comes back under the old id, which the old key proves. No secret is needed: see `site::enrol`.
-    pub(super) async fn rejoin(
+    pub async fn rejoin(
         &self,
         state: &Path,
         role: Role,
@@ -232,7 +232,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::Refused`] or a certificate that is none.
-    pub(super) fn check_renewed(&self, before: &Self, now: Timestamp) -> Result<(), SessionError> {
+    pub fn check_renewed(&self, before: &Self, now: Timestamp) -> Result<(), SessionError> {
         let chain = identity::certificates(&self.certificate_pem).map_err(ClientError::from)?;
         let authority = identity::certificates(&self.ca_pem).map_err(ClientError::from)?;
         let identity = PeerIdentity::verified(&chain[0], &authority[0], now).map_err(ClientError::from)?;
