@@ -1,7 +1,12 @@
 //! A separate access point's ties to its site: it follows the site's policy snapshot, keeps it on disk so that it can
 //! serve while cut off, and passes on what clients leave. It verifies the site's signature and can forge nothing.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
@@ -59,8 +64,9 @@ pub enum RelayError {
 
 /// The ties to one site.
 pub struct Relay {
-    http: reqwest::Client,
+    http: Mutex<reqwest::Client>,
     site_url: String,
+    own_url: String,
     keys: TrustedKeys,
     copy: PathBuf,
 }
@@ -73,10 +79,20 @@ struct Copy {
 }
 
 impl Relay {
-    /// `http` carries this access point's certificate; `copy` is the file that keeps the snapshot.
+    /// `http` carries this access point's certificate; clients reach it at `own_url`, which the site passes on to them;
+    /// `copy` is the file that keeps the snapshot.
     #[must_use]
-    pub fn new(http: reqwest::Client, site_url: String, keys: TrustedKeys, copy: PathBuf) -> Self {
-        Self { http, site_url, keys, copy }
+    pub fn new(http: reqwest::Client, site_url: String, own_url: String, keys: TrustedKeys, copy: PathBuf) -> Self {
+        Self { http: Mutex::new(http), site_url, own_url, keys, copy }
+    }
+
+    /// Uses a renewed certificate from now on.
+    pub fn replace_client(&self, http: reqwest::Client) {
+        *self.http.lock().unwrap_or_else(PoisonError::into_inner) = http;
+    }
+
+    fn http(&self) -> reqwest::Client {
+        self.http.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The snapshot kept on disk, for a start while the site is away; empty if there is none.
@@ -113,9 +129,10 @@ impl Relay {
     }
 
     async fn next(&self, tag: &mut Option<String>, publish: &watch::Sender<Arc<Published>>) -> Result<(), RelayError> {
+        let own_url: String = form_urlencoded::byte_serialize(self.own_url.as_bytes()).collect();
         let mut request = self
-            .http
-            .get(format!("{}{SNAPSHOT_PATH}?wait={SNAPSHOT_WAIT_SECS}", self.site_url))
+            .http()
+            .get(format!("{}{SNAPSHOT_PATH}?wait={SNAPSHOT_WAIT_SECS}&url={own_url}", self.site_url))
             .timeout(Duration::from_secs(SNAPSHOT_WAIT_SECS) + REQUEST_TIMEOUT);
         if let Some(tag) = tag.as_deref() {
             request = request.header(reqwest::header::IF_NONE_MATCH, tag);
@@ -171,7 +188,7 @@ impl Relay {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, what: &'static str) -> Result<T, RelayError> {
-        let request = self.http.get(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT);
+        let request = self.http().get(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT);
         let answer = request.send().await.map_err(|error| RelayError::Http(what, error))?;
         if !answer.status().is_success() {
             return Err(RelayError::Status(what, answer.status()));
@@ -180,7 +197,7 @@ impl Relay {
     }
 
     async fn post<T: Serialize>(&self, path: &str, body: &T) -> Result<reqwest::Response, Refusal> {
-        let request = self.http.post(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT).json(body);
+        let request = self.http().post(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT).json(body);
         let answer =
             request.send().await.map_err(|_| Refusal::Unavailable("the site is not reachable; keep it".to_owned()))?;
         let status = answer.status();

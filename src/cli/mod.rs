@@ -2,7 +2,10 @@
 
 mod agent;
 mod apiserver;
+mod cap;
 mod demo;
+mod dp;
+mod point;
 mod up;
 pub mod validate;
 
@@ -26,6 +29,8 @@ enum Verb {
     Demo(demo::Demo),
     Up(up::Up),
     Agent(agent::Agent),
+    Dp(dp::DpVerb),
+    Cap(cap::CapVerb),
     Apiserver(apiserver::Apiserver),
     Validate(validate::Args),
 }
@@ -39,6 +44,8 @@ pub fn main() -> ExitCode {
         Verb::Demo(verb) => verb.run().map(|()| 0),
         Verb::Up(verb) => verb.run().map(|()| 0),
         Verb::Agent(verb) => verb.run(&mut std::io::stdout()).map(|()| 0),
+        Verb::Dp(verb) => verb.run().map(|()| 0),
+        Verb::Cap(verb) => verb.run().map(|()| 0),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
         Verb::Validate(args) => validate::run(&args, &mut std::io::stdout().lock()),
     };

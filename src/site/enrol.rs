@@ -13,6 +13,7 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
+use super::access_points;
 use crate::{
     clock,
     db::{
@@ -158,7 +159,7 @@ impl Enrolment {
                 other => other.into(),
             })?;
         let text = match consumed {
-            Consumed::Accepted(_) => return Ok(self.answer(id, certificate)),
+            Consumed::Accepted(_) => return self.answer(id, certificate).await,
             Consumed::WrongRole(role) => format!("this join file is for a {role}; create one for this role"),
             Consumed::Expired => "this join file has expired; create another".to_owned(),
             Consumed::UsedUp => "this join file was used up; create another".to_owned(),
@@ -177,7 +178,7 @@ impl Enrolment {
         let (certificate, not_after_ms) = self.issue(request.role, id, &request.csr_pem, names)?;
         let (wanted, pem, now_ms) = (id.to_owned(), certificate.clone(), clock::now_unix_ms());
         self.database.write(move |tx| devices::rejoin(tx, &wanted, &pem, not_after_ms, now_ms)).await?;
-        Ok(self.answer(id.to_owned(), certificate))
+        self.answer(id.to_owned(), certificate).await
     }
 
     /// Renews the certificate of a device that is connected with it.
@@ -190,7 +191,7 @@ impl Enrolment {
             let (certificate, not_after_ms) = self.issue(role, id, &request.csr_pem, &names)?;
             let (wanted, pem) = (id.to_owned(), certificate.clone());
             self.database.write(move |tx| devices::renew(tx, &wanted, &pem, not_after_ms)).await?;
-            Ok::<_, Refused>(RenewAnswer { certificate_pem: certificate, endpoints: self.endpoints.clone() })
+            Ok::<_, Refused>(RenewAnswer { certificate_pem: certificate, endpoints: self.endpoints().await? })
         };
         renewed.await.map_err(IntoResponse::into_response)
     }
@@ -204,16 +205,22 @@ impl Enrolment {
         Ok((issued.chain_pem, issued.not_after.as_millisecond()))
     }
 
-    fn answer(&self, id: String, certificate_pem: String) -> EnrolAnswer {
-        EnrolAnswer {
+    async fn answer(&self, id: String, certificate_pem: String) -> Result<EnrolAnswer, Refused> {
+        Ok(EnrolAnswer {
             id,
             certificate_pem,
             ca_pem: self.authority.certificate_pem().to_owned(),
             site_id: self.site_id.clone(),
             signing_keys: self.signing_keys.clone(),
-            endpoints: self.endpoints.clone(),
+            endpoints: self.endpoints().await?,
             epoch: self.epoch,
-        }
+        })
+    }
+
+    /// The addresses as they are now, with all access points.
+    async fn endpoints(&self) -> Result<Endpoints, DbError> {
+        let cap_urls = access_points::urls(&self.database, &self.endpoints.site_url).await?;
+        Ok(Endpoints { cap_urls, ..self.endpoints.clone() })
     }
 }
 

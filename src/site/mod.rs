@@ -1,6 +1,7 @@
 //! The site server: assembles controllers, offer manager, distribution and status, the listeners, and the built-in
 //! access point and distribution point. The one place where shells meet.
 
+mod access_points;
 mod builtin;
 mod enrol;
 mod intake;

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use tokio::sync::{Notify, broadcast, watch};
 
 use self::facts::Clients;
+use super::access_points;
 use crate::{
     cap::published::Published,
     controller::{
@@ -26,7 +27,7 @@ use crate::{
     trust::keys::SiteKey,
     wire::{
         access::Snapshot,
-        policy::{PolicyBody, ROOT_LIFETIME},
+        policy::{AgentConfig, PolicyBody, ROOT_LIFETIME},
     },
 };
 
@@ -58,6 +59,8 @@ pub struct OfferManager {
     pub key: Arc<SiteKey>,
     /// Told by controllers that something it reads changed.
     pub reevaluate: Arc<Notify>,
+    /// Where the built-in access point is reached.
+    pub device_url: String,
     /// Where results go for controllers.
     pub evaluated: watch::Sender<Arc<Evaluated>>,
     /// Where results go for the built-in access point.
@@ -103,7 +106,8 @@ impl OfferManager {
         memory.clients.refresh(&self.database).await?;
         let kept = facts::Kept::read(&self.database).await?;
         let memberships = facts::memberships(&self.stores, &memory.clients, &kept);
-        let config = facts::config(&self.stores, &self.site, &kept);
+        let access_points = access_points::urls(&self.database, &self.device_url).await?;
+        let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
         let packages = facts::packages(&self.database, &self.stores, &kept).await?;
         let advertisements = self.advertisements(&memberships);
         let compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);

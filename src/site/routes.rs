@@ -12,9 +12,9 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::{enrol::Enrolment, intake::Intake, points::Points};
+use super::{access_points, enrol::Enrolment, intake::Intake, points::Points};
 use crate::{
     cap::{Refusal, Upstream},
     content::{digest::Digest, library::Library},
@@ -49,6 +49,8 @@ pub struct SiteRoutes {
     pub library: Arc<Library>,
     /// What access points follow.
     pub snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Clients hear of access points in their policy: told when one comes or moves.
+    pub reevaluate: Arc<Notify>,
     /// Renews certificates.
     pub enrolment: Enrolment,
 }
@@ -143,7 +145,31 @@ async fn file(State(site): State<SiteRoutes>, Path(digest): Path<Digest>, reques
     }
 }
 
-async fn snapshot(State(site): State<SiteRoutes>, Query(wait): Query<Wait>, headers: HeaderMap) -> Response {
+/// Asked by an access point, which tells where clients reach it.
+#[derive(Deserialize)]
+struct SnapshotQuery {
+    #[serde(default)]
+    wait: u64,
+    url: Option<String>,
+}
+
+async fn snapshot(
+    State(site): State<SiteRoutes>,
+    peer: PeerIdentity,
+    Query(SnapshotQuery { wait, url }): Query<SnapshotQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let wait = Wait { wait };
+    if let Some(url) = url {
+        if !url.starts_with("https://") || url.len() > access_points::URL_BYTES_MAX {
+            return Refusal::Invalid("the access point's url is no https URL".to_owned()).into_response();
+        }
+        match access_points::note(&site.points.database, &peer.id, &url).await {
+            Ok(true) => site.reevaluate.notify_one(),
+            Ok(false) => {}
+            Err(error) => return unavailable(&error),
+        }
+    }
     let have = tag(&headers);
     let deadline = tokio::time::Instant::now() + wait.duration();
     let mut snapshots = site.snapshot.clone();

@@ -246,7 +246,8 @@ async fn assemble(
         nudges: nudges.clone(),
         site: site.clone(),
         key: key.clone(),
-        reevaluate,
+        reevaluate: reevaluate.clone(),
+        device_url: endpoints.device_url.clone(),
         evaluated: evaluated_sender,
         published: published_sender,
         snapshot: snapshot_sender,
@@ -291,11 +292,17 @@ async fn assemble(
     let serving = Serving::new(authority.clone(), names(&options, &listeners))?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
     let enrolment_tls = ServerTls::enrolment(serving.certificate())?;
-    let device_routes =
-        SiteRoutes { points, intake: intake.clone(), library: library.clone(), snapshot, enrolment: enrolment.clone() }
-            .router()
-            .merge(cap::routes::router(Cap::new(published.clone(), Arc::new(intake))))
-            .merge(dp.router());
+    let device_routes = SiteRoutes {
+        points,
+        intake: intake.clone(),
+        library: library.clone(),
+        snapshot,
+        reevaluate,
+        enrolment: enrolment.clone(),
+    }
+    .router()
+    .merge(cap::routes::router(Cap::new(published.clone(), Arc::new(intake))))
+    .merge(dp.router());
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
         let refused: watch::Receiver<std::collections::BTreeSet<String>> = refused;

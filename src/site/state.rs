@@ -31,7 +31,7 @@ pub enum StateError {
     #[error("the state directory {0} is in use by another process; stop that one, or give another --state")]
     InUse(PathBuf),
     /// It belongs to something else.
-    #[error("{0} is not a site's state directory (it says '{1}'); give another --state")]
+    #[error("{0} belongs to another kind of process (it says '{1}'); give another --state")]
     Foreign(PathBuf, String),
     /// It is not empty and not ours.
     #[error("{0} is not empty and has no {MARKER}; give an empty directory as --state")]
@@ -74,15 +74,23 @@ impl StateDirectory {
     /// # Errors
     /// [`StateError`], each with the remedy.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        Self::open_as(path, KIND)
+    }
+
+    /// As [`StateDirectory::open`] for another kind of process, such as a distribution point.
+    ///
+    /// # Errors
+    /// [`StateError`], each with the remedy.
+    pub fn open_as(path: &Path, kind: &str) -> Result<Self, StateError> {
         let failed = |error| StateError::Io(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         let failed = |error| StateError::Io(path.clone(), error);
-        check(&path)?;
+        check(&path, kind)?;
         fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed)?;
         let lock = File::create(path.join("lock")).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
-        let marker = Marker { kind: KIND.to_owned(), schema: SCHEMA, min_reader: MIN_READER };
+        let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER };
         let text = serde_json::to_vec(&marker).unwrap_or_default();
         durable::replace(&path.join(MARKER), &text, 0o600).map_err(failed)?;
         Ok(Self { path, _lock: lock })
@@ -101,7 +109,7 @@ impl StateDirectory {
     }
 }
 
-fn check(path: &Path) -> Result<(), StateError> {
+fn check(path: &Path, kind: &str) -> Result<(), StateError> {
     let file = path.join(MARKER);
     let text = match fs::read(&file) {
         Ok(text) => text,
@@ -114,7 +122,7 @@ fn check(path: &Path) -> Result<(), StateError> {
         Err(error) => return Err(StateError::Io(file, error)),
     };
     let marker: Marker = serde_json::from_slice(&text).map_err(|_| StateError::Damaged(file))?;
-    if marker.kind != KIND {
+    if marker.kind != kind {
         return Err(StateError::Foreign(path.to_owned(), marker.kind));
     }
     if marker.min_reader > SCHEMA {

@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod download;
+#[cfg(feature = "server")]
+pub mod renewal;
 pub mod session;
 mod verify;
 

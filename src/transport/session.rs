@@ -147,12 +147,7 @@ impl Session {
     }
 
     /// Comes back under the old id, which the old key proves. No secret is needed: see `site::enrol`.
-    pub async fn rejoin(
-        &self,
-        state: &Path,
-        role: Role,
-        advertised_names: &[String],
-    ) -> Result<Self, SessionError> {
+    pub async fn rejoin(&self, state: &Path, role: Role, advertised_names: &[String]) -> Result<Self, SessionError> {
         let path = key_path(state);
         let old = DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))?;
         let request = EnrolRequest {

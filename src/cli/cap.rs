@@ -1,0 +1,72 @@
+//! `waybill cap`: a client access point as a process of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio::{runtime::Builder, sync::watch};
+
+use super::point::{Common, Point};
+use crate::{
+    cap::{Cap, relay::Relay, routes},
+    transport::{
+        client::{Listener, Timeouts},
+        limits::Limits,
+        renewal,
+        server::{Allowed, serve},
+        session::{Session, SessionError},
+    },
+    trust::identity::Role,
+};
+
+/// What is still under way when the process stops is left behind after this time; senders keep what was not acknowledged.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serve policy to clients and take their status, also while the site is away
+#[derive(Debug, clap::Args)]
+pub(super) struct CapVerb {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl CapVerb {
+    /// Runs until the process is asked to stop.
+    ///
+    /// # Errors
+    /// If it cannot join, or its state or address cannot be used.
+    pub(super) fn run(self) -> Result<()> {
+        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        let done = runtime.block_on(run(self.common));
+        runtime.shutdown_timeout(STOP_TIMEOUT);
+        done
+    }
+}
+
+async fn run(common: Common) -> Result<()> {
+    let Point { device, listener, tls, shutdown } = Point::open(common, Role::Cap).await?;
+    let state = device.state.path();
+    let http = |session: &Session| session.http(state, Listener::Site, Timeouts::default());
+    let (site_url, keys) = (device.session.endpoints.site_url.clone(), device.session.keys.clone());
+    let relay = Arc::new(Relay::new(
+        http(&device.session)?,
+        site_url,
+        device.url.clone(),
+        keys,
+        device.state.join("policy.json"),
+    ));
+    let (publish, published) = watch::channel(Arc::new(relay.stored()?));
+    let router = routes::router(Cap::new(published.clone(), relay.clone()));
+    let allowed: Allowed = Arc::new(move |peer| peer.role != Role::Client || !published.borrow().is_blocked(&peer.id));
+    let swap = |session: &Session| -> Result<(), SessionError> {
+        relay.replace_client(http(session)?);
+        device.present(session);
+        Ok(())
+    };
+    tracing::info!(name = %device.session.id, url = %device.url, "the client access point serves");
+    let served = serve(listener, tls, router, Limits::default(), allowed, shutdown.clone());
+    tokio::select! {
+        () = served => {}
+        () = renewal::keep(device.session.clone(), state, Role::Cap, &device.names, swap) => {}
+        () = relay.follow(publish) => {}
+    }
+    Ok(())
+}

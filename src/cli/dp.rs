@@ -1,0 +1,65 @@
+//! `waybill dp`: a distribution point as a process of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio::runtime::{Builder, Handle};
+
+use super::point::{Common, Point};
+use crate::{
+    dp::{Config, Dp, remote::Remote},
+    transport::{
+        client::{Listener, Timeouts},
+        limits::Limits,
+        renewal,
+        server::serve,
+        session::{Session, SessionError},
+    },
+    trust::identity::Role,
+};
+
+/// A copy that waits for the site's bytes is left behind after this time when the process stops; it is resumed later.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serve package content to clients, as the site says
+#[derive(Debug, clap::Args)]
+pub(super) struct DpVerb {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl DpVerb {
+    /// Runs until the process is asked to stop.
+    ///
+    /// # Errors
+    /// If it cannot join, or its state or address cannot be used.
+    pub(super) fn run(self) -> Result<()> {
+        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        let done = runtime.block_on(run(self.common));
+        runtime.shutdown_timeout(STOP_TIMEOUT);
+        done
+    }
+}
+
+async fn run(common: Common) -> Result<()> {
+    let Point { device, listener, tls, shutdown } = Point::open(common, Role::Dp).await?;
+    let state = device.state.path();
+    let http = |session: &Session| session.http(state, Listener::Site, Timeouts::default());
+    let site_url = device.session.endpoints.site_url.clone();
+    let remote = Arc::new(Remote::new(http(&device.session)?, site_url, Handle::current()));
+    let config = Config { name: device.session.id.clone(), url: device.url.clone(), state: state.to_owned() };
+    let dp = Dp::open(config, remote.clone())?;
+    let swap = |session: &Session| -> Result<(), SessionError> {
+        remote.replace_client(http(session)?);
+        device.present(session);
+        Ok(())
+    };
+    tracing::info!(name = %device.session.id, url = %device.url, "the distribution point serves");
+    let allowed = Arc::new(|_: &_| true);
+    tokio::select! {
+        () = serve(listener, tls, dp.router(), Limits::default(), allowed, shutdown.clone()) => {}
+        () = renewal::keep(device.session.clone(), state, Role::Dp, &device.names, swap) => {}
+        () = dp.clone().run(shutdown.clone()) => {}
+    }
+    Ok(())
+}
