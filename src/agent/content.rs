@@ -288,3 +288,7 @@ fn remove_tree(path: &Path) -> io::Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+#[path = "content_tests.rs"]
+mod tests;

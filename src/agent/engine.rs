@@ -155,7 +155,9 @@ fn look_at(shared: &Arc<Shared>, view: &View, offer: &Offer) -> Result<Option<Ti
             }
         }
         Step::Other(Decision::Wait { reason, until }) => {
-            if may_say_waiting(reason, said.as_ref()) {
+            // A record that is just being fetched is nothing to report.
+            let known = reason != Reason::WaitingForRecord || shared.records.rest(&offer.record).is_some();
+            if known && may_say_waiting(reason, said.as_ref()) {
                 shared.say(view.about(offer), Standing { state: RunState::Waiting, reason }, "")?;
             }
             Ok(until)

@@ -105,14 +105,17 @@ async fn drop_first(shared: &Shared, text: &str) -> Result<(), SendError> {
     let first = shared.store.outbox(1).map_err(AgentError::from)?;
     let Some((seq, message)) = first.first() else { return Ok(()) };
     tracing::error!(seq, refusal = text, message = %message.text, "the site refuses this message for good; it is dropped");
-    let said = format!("the site refused status message {seq} ({text}): {}", message.text);
-    let report = messages::general(Severity::Error, Reason::LimitExceeded, shortened(&said), clock::now());
-    shared.store.say(&report).map_err(AgentError::from)?;
+    // Not with the message's own text, which may be what is refused; and a refused notice makes no other notice.
+    if message.state.is_some() {
+        let said = format!("the site refused status message {seq} of this agent; its log shows it: {text}");
+        let report = messages::general(Severity::Error, Reason::LimitExceeded, shortened(&said), clock::now());
+        shared.store.say(&report).map_err(AgentError::from)?;
+    }
     shared.store.acknowledge(*seq).map_err(AgentError::from)?;
     Ok(())
 }
 
-/// The notice must not be refused for what the message was refused for.
+/// Short enough for any limit.
 fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 300;
     text.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect()

@@ -7,6 +7,8 @@
 mod require;
 
 #[cfg(feature = "server")]
+mod agent;
+#[cfg(feature = "server")]
 mod apiserver;
 #[cfg(feature = "server")]
 mod examples;

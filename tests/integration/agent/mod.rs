@@ -1,0 +1,273 @@
+//! The client agent as a real process against a real access point: what runs, how often, and what the site is told.
+
+mod kill;
+mod machine;
+mod site;
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use machine::Machine;
+use site::{Site, assigned, program, record};
+use waybill::{
+    clock,
+    model::{reason::Reason, schedule::Assignment, state::RunState},
+    wire::record::DependencyRef,
+};
+
+/// A script that notes each of its starts in a file outside the package.
+fn noting(machine: &Machine, file: &str, then: &str) -> String {
+    format!("echo run >> {}; {then}", machine.file(file).display())
+}
+
+fn shell(name: &str, script: &str) -> waybill::wire::record::RecordProgram {
+    program(name, &["/bin/sh", "-c", script])
+}
+
+#[test]
+fn a_program_is_fetched_verified_run_once_and_reported_in_order() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let script = format!("#!/bin/sh\n{}\n", noting(&machine, "runs", "exit 0"));
+    let content = site.publish(&[("install.sh", &script)], &[""]);
+    let record = site.record(&record(Some(content), vec![program("install", &["install.sh"])]));
+    site.offer(&[assigned("all", "install", record)]);
+    machine.eventually("success", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+    assert_eq!(site.states("all"), [RunState::Accepted, RunState::Downloading, RunState::Running, RunState::Succeeded]);
+    assert_eq!(machine.lines("runs").len(), 1);
+    assert_eq!(site.received().inventories.len(), 1);
+
+    // The same program by another advertisement does not run again (L2).
+    site.offer(&[assigned("all", "install", record), assigned("second", "install", record)]);
+    machine.eventually("a word about the second", || {
+        site.states("second").contains(&RunState::WillNotRerun).then_some(())
+    });
+    assert_eq!(machine.lines("runs").len(), 1);
+}
+
+#[test]
+fn success_codes_outputs_and_failures_are_told() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let mut reboot = shell("reboot", "exit 3010");
+    reboot.argv = vec!["/bin/sh".into(), "-c".into(), "exit 17".into()];
+    reboot.success_codes = vec![0, 17];
+    let fails = shell("fails", "echo what went wrong; exit 5");
+    let record = site.record(&record(None, vec![reboot, fails]));
+    site.offer(&[assigned("reboot", "reboot", record), assigned("fails", "fails", record)]);
+    machine.eventually("both", || {
+        let done =
+            site.states("reboot").contains(&RunState::Succeeded) && site.states("fails").contains(&RunState::Failed);
+        done.then_some(())
+    });
+    let messages = site.messages();
+    let failure = messages.iter().find(|message| message.state == Some(RunState::Failed)).unwrap();
+    assert_eq!(failure.message_id, 10_006);
+    assert_eq!(failure.attributes["exitCode"], "5");
+    assert!(failure.attributes["output"].contains("what went wrong"));
+    assert_eq!(failure.attributes["program"], "fails");
+    // How it ended stays where it stands: no later word hides it.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(site.states("fails").last(), Some(&RunState::Failed));
+}
+
+#[test]
+fn a_late_joiner_runs_what_was_assigned_and_an_expired_offer_starts_nothing() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let late = shell("late", &noting(&machine, "late", "true"));
+    let never = shell("never", &noting(&machine, "never", "true"));
+    let record = site.record(&record(None, vec![late, never]));
+    let hour = SignedDuration::from_hours(1);
+    let mut past = assigned("late", "late", record);
+    past.assignments = vec![Assignment::At(clock::now() - hour)];
+    let mut expired = assigned("expired", "never", record);
+    expired.expires = Some(clock::now() - SignedDuration::from_secs(1));
+    let mut suspended = assigned("suspended", "never", record);
+    suspended.suspended = true;
+    let mut ahead = assigned("ahead", "never", record);
+    ahead.start = Some(clock::now() + hour);
+    site.offer(&[past, expired, suspended, ahead]);
+    machine.eventually("L13", || site.states("late").contains(&RunState::Succeeded).then_some(()));
+    machine.eventually("L16", || site.states("expired").contains(&RunState::Expired).then_some(()));
+    machine.eventually("a hold", || site.states("suspended").contains(&RunState::Waiting).then_some(()));
+    assert!(site.states("ahead").is_empty(), "nothing is visible before its start");
+    assert!(machine.lines("never").is_empty());
+}
+
+#[test]
+fn a_withdrawn_offer_lets_its_program_go_on_and_report() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let go = machine.file("go");
+    let waits = shell("waits", &format!("while [ ! -e {} ]; do sleep 0.05; done", go.display()));
+    let record = site.record(&record(None, vec![waits, shell("never", "exit 1")]));
+    let mut later = assigned("later", "never", record);
+    later.assignments = vec![Assignment::At(clock::now() + SignedDuration::from_hours(1))];
+    site.offer(&[assigned("all", "waits", record), later]);
+    machine.eventually("a start", || site.states("all").contains(&RunState::Running).then_some(()));
+    machine.eventually("a wait", || site.states("later").contains(&RunState::Waiting).then_some(()));
+    site.offer(&[]);
+    machine.eventually("what had not started is cancelled", || {
+        site.states("later").contains(&RunState::Cancelled).then_some(())
+    });
+    std::fs::write(&go, "").unwrap();
+    machine.eventually("L14", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+}
+
+#[test]
+fn a_dependency_runs_first_once_and_moves_no_advertisement() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let first = shell("first", &noting(&machine, "order", "true"));
+    let mut second = shell("second", &format!("echo second >> {}", machine.file("order").display()));
+    second.depends_on = Some(DependencyRef { package: "tool".into(), program: "first".into() });
+    let mut blocked = shell("blocked", &noting(&machine, "blocked", "true"));
+    blocked.depends_on = Some(DependencyRef { package: "tool".into(), program: "broken".into() });
+    let broken = shell("broken", "exit 1");
+    let record = site.record(&record(None, vec![first, second, blocked, broken]));
+    site.offer(&[assigned("all", "second", record), assigned("blocked", "blocked", record)]);
+    machine.eventually("L18", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+    assert_eq!(machine.lines("order"), ["run", "second"]);
+    machine.eventually("a blocked program says why", || {
+        let messages = site.messages();
+        messages.iter().any(|message| message.reason == Some(Reason::DependencyFailed)).then_some(())
+    });
+    assert!(machine.lines("blocked").is_empty());
+    assert!(!site.states("blocked").contains(&RunState::Failed), "{:?}", site.states("blocked"));
+}
+
+#[test]
+fn a_disabled_program_is_held_and_keeps_its_history() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let enabled = shell("install", &noting(&machine, "runs", "true"));
+    let mut disabled = enabled.clone();
+    disabled.disabled = true;
+    let (enabled, disabled) = (site.record(&record(None, vec![enabled])), site.record(&record(None, vec![disabled])));
+    site.offer(&[assigned("all", "install", disabled)]);
+    machine.eventually("L21", || {
+        site.messages().iter().any(|message| message.reason == Some(Reason::ProgramDisabled)).then_some(())
+    });
+    assert!(machine.lines("runs").is_empty());
+    site.offer(&[assigned("all", "install", enabled)]);
+    machine.eventually("a run", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+    site.offer(&[assigned("all", "install", disabled)]);
+    site.offer(&[assigned("all", "install", enabled), assigned("again", "install", enabled)]);
+    machine.eventually("history", || site.states("again").contains(&RunState::WillNotRerun).then_some(()));
+    assert_eq!(machine.lines("runs").len(), 1);
+}
+
+#[test]
+fn a_bad_and_a_dead_point_are_left_for_the_next_and_complained_about_once() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let script = format!("#!/bin/sh\n{}\n", noting(&machine, "runs", "true"));
+    let content = site.publish(&[("install.sh", &script)], &["/bad"]);
+    let wrong = site.record(&record(Some(content), vec![program("install", &["install.sh"])]));
+    site.offer(&[assigned("all", "install", wrong)]);
+    machine.eventually("a mismatch", || site.states("all").contains(&RunState::ContentMismatch).then_some(()));
+    assert!(machine.lines("runs").is_empty());
+    // Tried again by itself: with backoff, and with a single complaint.
+    let tries = site.received().downloads;
+    machine.eventually("another try", || (site.received().downloads > tries).then_some(()));
+    assert_eq!(site.received().complaints.len(), 1);
+    site.publish(&[("install.sh", &script)], &["https://127.0.0.1:1", "/bad", ""]);
+    site.offer(&[assigned("all", "install", wrong), assigned("more", "install", wrong)]);
+    machine.eventually("a good point", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+    assert_eq!(machine.lines("runs").len(), 1);
+    assert_eq!(site.received().complaints.len(), 1);
+}
+
+#[test]
+fn an_older_policy_is_refused_and_told_once() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let record = site.record(&record(None, vec![shell("a", "true"), shell("b", &noting(&machine, "b", "true"))]));
+    site.offer_signed(&[assigned("a", "a", record)], Some(50));
+    machine.eventually("the newer policy", || site.states("a").contains(&RunState::Succeeded).then_some(()));
+    site.offer_signed(&[assigned("b", "b", record)], Some(40));
+    machine.eventually("a word about it", || {
+        site.messages().iter().any(|message| message.reason == Some(Reason::PolicyRollback)).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    let words = site.messages().iter().filter(|message| message.reason == Some(Reason::PolicyRollback)).count();
+    assert_eq!(words, 1);
+    assert!(machine.lines("b").is_empty());
+}
+
+#[test]
+fn a_message_that_is_refused_for_good_does_not_block_the_others() {
+    let mut site = Site::start();
+    site.received().away = true;
+    site.received().poison = Some("program bad failed".into());
+    let machine = Machine::of(&site);
+    let programs =
+        vec![shell("good", &noting(&machine, "runs", "true")), shell("bad", &noting(&machine, "runs", "exit 1"))];
+    let record = site.record(&record(None, programs));
+    site.offer(&[assigned("bad", "bad", record), assigned("good", "good", record)]);
+    machine.eventually("both runs while the site takes nothing", || (machine.lines("runs").len() == 2).then_some(()));
+    site.received().away = false;
+    machine.eventually("the good one", || site.states("good").contains(&RunState::Succeeded).then_some(()));
+    machine.eventually("a word about the bad one", || {
+        site.messages().iter().any(|message| message.text.contains("refused status message")).then_some(())
+    });
+    assert_eq!(site.states("bad"), [RunState::Accepted, RunState::Running]);
+}
+
+#[test]
+fn local_users_see_offers_and_start_what_they_may() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let record = site.record(&record(None, vec![shell("game", "true"), shell("patch", "true")]));
+    let mut optional = assigned("game", "game", record);
+    optional.assignments = vec![];
+    optional.user_may_start = true;
+    let mut mandatory = assigned("patch", "patch", record);
+    mandatory.assignments = vec![Assignment::At(clock::now() + SignedDuration::from_hours(1))];
+    site.offer(&[optional, mandatory]);
+    machine.eventually("the wait for a user", || site.states("game").contains(&RunState::Waiting).then_some(()));
+    let offers = machine.ask(&["offers"]);
+    let text = String::from_utf8(offers.stdout).unwrap();
+    assert!(text.contains("default/game") && text.contains("Waiting (WaitingForUser)"), "{text}");
+    let refused = machine.ask(&["start", "patch"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not for users to start"));
+    assert!(!machine.ask(&["start", "nothing"]).status.success());
+    let started = machine.ask(&["start", "game"]);
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    machine.eventually("the run", || site.states("game").contains(&RunState::Succeeded).then_some(()));
+    let messages = site.messages();
+    let done = messages.iter().find(|message| message.state == Some(RunState::Succeeded)).unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    assert!(done.attributes["user"].contains(&uid.to_string()), "{:?}", done.attributes);
+    let history = machine.ask(&["history", "--output", "json"]);
+    let runs: serde_json::Value = serde_json::from_slice(&history.stdout).unwrap();
+    assert_eq!(runs[0]["key"]["program"]["program"], "game");
+    assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_ends_and_the_agent_goes_on() {
+    let mut site = Site::start();
+    let life = Duration::from_secs(8);
+    let machine = Machine::with_certificate(&site, life);
+    let session = machine.state().join("session.json");
+    let before = std::fs::read(&session).unwrap();
+    machine.eventually("a renewal", || (std::fs::read(&session).unwrap() != before).then_some(()));
+    std::thread::sleep(life);
+    let record = site.record(&record(None, vec![shell("a", "true")]));
+    site.offer(&[assigned("a", "a", record)]);
+    machine
+        .eventually("a run after the old one ended", || site.states("a").contains(&RunState::Succeeded).then_some(()));
+}
+
+#[test]
+fn a_state_directory_has_one_agent() {
+    let site = Site::start();
+    let machine = Machine::of(&site);
+    machine.eventually("the first", || (!site.received().inventories.is_empty()).then_some(()));
+    let second = machine.ask(&["run"]);
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another agent is running"));
+}
