@@ -10,7 +10,8 @@ pub enum Identity {
     Admin,
     /// May get, list and watch everything but Secrets.
     Viewer,
-    /// One of Waybill's own parts: everything on waybill.dev kinds, events, leases and namespaces; secrets by name.
+    /// One of Waybill's own parts: everything on waybill.dev kinds, events, leases and namespaces; reads the fleet group,
+    /// where only administrators act; secrets by name.
     Component(String),
 }
 
@@ -99,7 +100,6 @@ pub(super) struct Access {
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
-const WAYBILL_GROUPS: &[&str] = &["waybill.dev", "fleet.waybill.dev"];
 const REVIEW_GROUPS: &[&str] = &["authentication.k8s.io", "authorization.k8s.io"];
 
 impl Access {
@@ -134,7 +134,8 @@ impl Access {
             rules.push(Rule { groups: self.groups.clone(), ..rule(READ, &[], &["*"]) });
         }
         if in_group(COMPONENTS) {
-            rules.push(rule(&["*"], WAYBILL_GROUPS, &["*"]));
+            rules.push(rule(&["*"], &["waybill.dev"], &["*"]));
+            rules.push(rule(READ, &["fleet.waybill.dev"], &["*"]));
             rules.push(rule(&["*"], &["", "events.k8s.io"], &["events"]));
             rules.push(rule(&["*"], &["coordination.k8s.io"], &["leases"]));
             rules.push(rule(&["*"], &[""], &["namespaces", "namespaces/status"]));
@@ -204,6 +205,20 @@ mod tests {
         assert!(!can(Identity::Viewer, "list", "", "secrets", ""));
         assert!(!can(Identity::Viewer, "patch", "waybill.dev", "packages", "x"));
         assert!(can(Identity::Viewer, "create", "authorization.k8s.io", "selfsubjectaccessreviews", ""));
+    }
+
+    #[test]
+    fn only_administrators_act_on_the_fleet() {
+        let access = Access::new(["fleet.waybill.dev".to_owned()]);
+        let may = |identity: &Identity, verb: &str, resource: &str| {
+            let action = Action { verb, group: "fleet.waybill.dev", resource, ..Action::default() };
+            access.allows(&User::from(identity), action)
+        };
+        for identity in [Identity::Viewer, Identity::Component("controller".into())] {
+            assert!(may(&identity, "list", "clients"));
+            assert!(!may(&identity, "create", "enrolmenttokens") && !may(&identity, "delete", "clients"));
+        }
+        assert!(may(&Identity::Admin, "create", "enrolmenttokens"));
     }
 
     #[test]

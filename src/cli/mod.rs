@@ -3,15 +3,24 @@
 mod agent;
 mod apiserver;
 mod cap;
+mod clients;
+mod completion;
+mod connection;
 mod demo;
 mod dp;
+mod messages;
 mod point;
+mod show;
+mod status;
+mod sync;
+mod token;
 mod up;
 pub mod validate;
+mod why;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Software distribution for fleets of machines, declared in git
 #[derive(Debug, Parser)]
@@ -31,8 +40,16 @@ enum Verb {
     Agent(agent::Agent),
     Dp(dp::DpVerb),
     Cap(cap::CapVerb),
-    Apiserver(apiserver::Apiserver),
+    Status(status::Status),
+    Messages(messages::Messages),
+    Clients(clients::Clients),
+    Why(why::Why),
+    Log(why::Log),
+    Token(token::Token),
+    Sync(sync::Sync),
     Validate(validate::Args),
+    Apiserver(apiserver::Apiserver),
+    Completion(completion::Completion),
 }
 
 /// Runs what argv asks for.
@@ -40,17 +57,28 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::init(&cli.log);
+    let out = &mut io::stdout();
     let done = match cli.verb {
         Verb::Demo(verb) => verb.run().map(|()| 0),
         Verb::Up(verb) => verb.run().map(|()| 0),
-        Verb::Agent(verb) => verb.run(&mut std::io::stdout()).map(|()| 0),
+        Verb::Agent(verb) => verb.run(out).map(|()| 0),
         Verb::Dp(verb) => verb.run().map(|()| 0),
         Verb::Cap(verb) => verb.run().map(|()| 0),
+        Verb::Status(verb) => verb.run(out),
+        Verb::Messages(verb) => verb.run(out),
+        Verb::Clients(verb) => verb.run(out),
+        Verb::Why(verb) => verb.run(out),
+        Verb::Log(verb) => verb.run(out),
+        Verb::Token(verb) => verb.run(out),
+        Verb::Sync(verb) => verb.run(out),
+        Verb::Validate(args) => validate::run(&args, out),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
-        Verb::Validate(args) => validate::run(&args, &mut std::io::stdout().lock()),
+        Verb::Completion(verb) => verb.run(Cli::command(), out),
     };
     match done {
         Ok(code) => ExitCode::from(code),
+        // Whoever reads our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the place where errors are shown to people")]
             {
@@ -59,4 +87,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_output = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.root_cause().downcast_ref::<io::Error>().is_some() && error.chain().any(of_output)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
     DbError, Tx,
@@ -62,6 +62,17 @@ pub fn all(connection: &Connection) -> Result<BTreeMap<String, LeafRow>, DbError
         Ok((row.get("client")?, LeafRow { version: count(row, "version")?, body: digest(row, "body")? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One client's leaf, once it has one.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn get(connection: &Connection, client: &str) -> Result<Option<LeafRow>, DbError> {
+    let mut statement = connection.prepare_cached("SELECT version, body FROM leaves WHERE client = ?1")?;
+    let row = statement
+        .query_row([client], |row| Ok(LeafRow { version: count(row, "version")?, body: digest(row, "body")? }));
+    Ok(row.optional()?)
 }
 
 /// The version of the next root. To be committed before that root is published.

@@ -282,14 +282,14 @@ pub fn holding(connection: &Connection, content: &Digest) -> Result<Vec<Location
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Rows in order of namespace, package, version and point, after `after`: one page for a listing.
+/// Rows in order of namespace, package, version and point, after the place `after`: one page for a listing.
 ///
 /// # Errors
 /// If the database cannot be read.
 pub fn page(
     connection: &Connection,
     namespace: Option<&str>,
-    after: Option<&LocationRow>,
+    after: Option<(&ObjectName, u64, &str)>,
     limit: usize,
 ) -> Result<Vec<LocationRow>, DbError> {
     let mut statement = connection.prepare_cached(
@@ -297,9 +297,8 @@ pub fn page(
          WHERE (?1 IS NULL OR namespace = ?1) AND (namespace, package, source_version, point) > (?2, ?3, ?4, ?5)
          ORDER BY namespace, package, source_version, point LIMIT ?6",
     )?;
-    let (from, package, version, point) = after.map_or(("", "", -1, ""), |row| {
-        let package = &row.version.package;
-        (package.namespace.as_str(), package.name.as_str(), signed(row.version.source_version), row.point.as_str())
+    let (from, package, version, point) = after.map_or(("", "", -1, ""), |(package, version, point)| {
+        (package.namespace.as_str(), package.name.as_str(), signed(version), point)
     });
     let limit = i64::try_from(limit.min(PAGE_MAX)).unwrap_or(0);
     let rows = statement.query_map((namespace, from, package, version, point, limit), from_row)?;

@@ -4,6 +4,7 @@
 mod access_points;
 mod builtin;
 mod enrol;
+pub mod fleet;
 mod intake;
 mod offers;
 mod options;

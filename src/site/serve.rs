@@ -1,7 +1,12 @@
 //! Starts a site server and runs it until it is told to stop: state, Kubernetes API, controllers, offer manager, git
 //! sync, listeners. Read [`assemble`] to see how the parts fit.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use tokio::{
@@ -13,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     builtin::Builtin,
     enrol::Enrolment,
+    fleet,
     intake::Intake,
     offers::OfferManager,
     options::{Endpoints, Options, Served},
@@ -140,6 +146,7 @@ struct Parts {
     authority: Arc<CertificateAuthority>,
     credentials: Credentials,
     api: ApiServer,
+    late: Arc<OnceLock<fleet::Late>>,
     site: SiteIdentity,
 }
 
@@ -151,7 +158,9 @@ impl Parts {
         let row = database.read(db::site::read).await?;
         let site = SiteIdentity { id: row.id, name: options.name.clone(), epoch: row.epoch };
         let crds = api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap_or_default()).collect();
-        let fleet = None;
+        let late = Arc::new(OnceLock::new());
+        let fleet = fleet::Parts { database: database.clone(), site: site.clone(), late: late.clone() };
+        let fleet = Some(fleet::fleet(fleet));
         let api = ApiServer::open(crate::apiserver::Options { database: state.join("api.db"), crds, fleet })?;
         Ok(Self {
             library: Arc::new(Library::open(&state.join("library"))?),
@@ -161,6 +170,7 @@ impl Parts {
             state,
             database,
             api,
+            late,
             site,
         })
     }
@@ -207,7 +217,7 @@ async fn assemble(
     ready: oneshot::Sender<Endpoints>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
-    let Parts { state, database, library, key, authority, credentials, api, site } = parts;
+    let Parts { state, database, library, key, authority, credentials, api, late, site } = parts;
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
     write_kubeconfigs(&state, &credentials, &endpoints)?;
     let client = api.client(Identity::Component("site".into()));
@@ -220,6 +230,12 @@ async fn assemble(
     let (published_sender, published) = watch::channel(Arc::default());
     let (snapshot_sender, snapshot) = watch::channel::<Option<Arc<Snapshot>>>(None);
     let (revision_sender, revision) = watch::channel(Revision { applying: true, ..Revision::default() });
+    let _ = late.set(fleet::Late {
+        stores: stores.clone(),
+        evaluated: evaluated.clone(),
+        enrolment_url: endpoints.enrolment_url.clone(),
+        ca_sha256: endpoints.ca_sha256,
+    });
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let served = served_root(&options.served)?;
     let mut roots = vec![served.clone()];

@@ -13,5 +13,7 @@ mod apiserver;
 #[cfg(feature = "server")]
 mod examples;
 #[cfg(feature = "server")]
+mod fleet;
+#[cfg(feature = "server")]
 mod gitops;
 mod run;

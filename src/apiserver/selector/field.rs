@@ -41,8 +41,12 @@ impl FieldSelector {
 
     /// The one name it demands, if it demands `metadata.name=`.
     pub fn name(&self) -> Option<&str> {
-        let demanded = |term: &&Term| term.equal && term.field == "metadata.name";
-        self.terms.iter().find(demanded).map(|term| term.value.as_str())
+        self.value("metadata.name")
+    }
+
+    /// The one value it demands of a field, if it demands one.
+    pub fn value(&self, field: &str) -> Option<&str> {
+        self.terms.iter().find(|term| term.equal && term.field == field).map(|term| term.value.as_str())
     }
 
     /// Whether the object's fields fit; a missing field counts as empty.

@@ -144,7 +144,8 @@ fn a_blocked_point_is_not_handed_out_and_pages_are_complete() {
     assert_eq!(points::holders(&tx, &hold("", 1).content).unwrap(), []);
 
     let first = page(&tx, Some("default"), None, 3).unwrap();
-    let second = page(&tx, None, first.last(), 3).unwrap();
+    let last = first.last().map(|row| (&row.version.package, row.version.source_version, row.point.as_str()));
+    let second = page(&tx, None, last, 3).unwrap();
     let numbers: Vec<u64> = first.iter().chain(&second).map(|row| row.version.source_version).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     assert_eq!(page(&tx, Some("elsewhere"), None, 3).unwrap(), []);

@@ -1,0 +1,159 @@
+//! `waybill clients`: who has joined, and what an administrator does with them.
+
+use std::io::Write;
+
+use anyhow::Result;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    connection::{Site, ask, block_on, client_id, fleet, list, said},
+    show::{Output, Table, cell, on_terminal},
+};
+
+/// List, block, unblock, delete and label clients
+#[derive(Debug, clap::Args)]
+pub(super) struct Clients {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// How the list is written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    site: Site,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List all clients, as without a verb
+    List(Listed),
+    /// Refuse a client's connections and offer it nothing
+    Block(Named),
+    /// Take a block back
+    Unblock(Named),
+    /// Forget a client; it has to join anew
+    Delete(Named),
+    /// Set labels (KEY=VALUE) and remove labels (KEY-)
+    Label(Label),
+}
+
+#[derive(Debug, clap::Args)]
+struct Listed {
+    /// How the list is written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    site: Site,
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The client's id, or its host name if no other has it
+    client: String,
+    #[command(flatten)]
+    site: Site,
+}
+
+#[derive(Debug, clap::Args)]
+struct Label {
+    /// The client's id, or its host name if no other has it
+    client: String,
+    /// KEY=VALUE sets a label, KEY- removes it
+    #[arg(required = true, value_name = "KEY=VALUE|KEY-", value_parser = label_or_removal)]
+    labels: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    site: Site,
+}
+
+/// More clients than a site admits.
+const ROWS_MAX: usize = 200_000;
+
+/// Reads `key=value`.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("'{text}' is no label; write for instance ring=pilot"))
+}
+
+fn label_or_removal(text: &str) -> Result<(String, Option<String>), String> {
+    match text.strip_suffix('-').filter(|key| !key.is_empty() && !key.contains('=')) {
+        Some(key) => Ok((key.to_owned(), None)),
+        None => label(text).map(|(key, value)| (key, Some(value))),
+    }
+}
+
+impl Clients {
+    /// Runs the verb; answers the exit code.
+    ///
+    /// # Errors
+    /// What the site says.
+    pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
+        block_on(async {
+            match self.verb {
+                None => show(&self.site, self.output, out).await,
+                Some(Verb::List(verb)) => show(&verb.site, verb.output, out).await,
+                Some(Verb::Block(named)) => act("block", &named, out).await,
+                Some(Verb::Unblock(named)) => act("unblock", &named, out).await,
+                Some(Verb::Delete(named)) => act("delete", &named, out).await,
+                Some(Verb::Label(verb)) => verb.run(out).await,
+            }
+        })
+    }
+}
+
+async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
+    let client = site.client().await?;
+    let clients = list(&fleet(&client, "Client", None), "", ROWS_MAX).await?;
+    if output == Output::Json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&clients)?)?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "LAST SEEN", "LABELS"]);
+    for one in &clients {
+        let status = &one.data["status"];
+        let labels: Vec<String> = one.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut cells = vec![one.name_any()];
+        cells.extend(["hostname", "os", "agentVersion", "blocked", "lastSeen"].map(|member| cell(status, member)));
+        cells.push(labels.join(","));
+        table.row(cells);
+    }
+    table.write(out, on_terminal())?;
+    Ok(0)
+}
+
+async fn act(action: &str, named: &Named, out: &mut impl Write) -> Result<u8> {
+    let client = named.site.client().await?;
+    let id = client_id(&client, &named.client).await?;
+    let status = ask(&client, "ClientAction", None, json!({"action": action, "client": id})).await?;
+    writeln!(out, "{}", cell(&status, "text"))?;
+    Ok(0)
+}
+
+impl Label {
+    async fn run(self, out: &mut impl Write) -> Result<u8> {
+        let client = self.site.client().await?;
+        let id = client_id(&client, &self.client).await?;
+        let labels: Value = self.labels.into_iter().map(|(key, value)| (key, json!(value))).collect();
+        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+        let after = fleet(&client, "Client", None).patch(&id, &PatchParams::default(), &patch).await.map_err(said)?;
+        let labels: Vec<String> = after.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
+        writeln!(out, "{id}: {}", labels.join(","))?;
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_set_and_removed() {
+        assert_eq!(label_or_removal("ring=pilot"), Ok(("ring".into(), Some("pilot".into()))));
+        assert_eq!(label_or_removal("ring-"), Ok(("ring".into(), None)));
+        assert_eq!(label_or_removal("a=b-"), Ok(("a".into(), Some("b-".into()))));
+        assert!(label_or_removal("ring").is_err() && label("=x").is_err());
+    }
+}

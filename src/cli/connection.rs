@@ -1,0 +1,132 @@
+//! How people's verbs reach a site: by the administrator's kubeconfig in its state directory. Also the fleet group's
+//! resources as kube knows them, and listings page by page.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::GroupVersionKind,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{FLEET_GROUP, VERSION},
+    transport::install_crypto,
+};
+
+/// Rows asked for at once.
+const PAGE_ROWS: u32 = 500;
+
+/// Which site is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Site {
+    /// State directory of the site, with its kubeconfig
+    #[arg(long, value_name = "DIR", default_value = "./state", env = "WAYBILL_STATE", hide_env_values = true)]
+    state: PathBuf,
+}
+
+impl Site {
+    /// A client that acts as the site's administrator.
+    ///
+    /// # Errors
+    /// If there is no kubeconfig or it cannot be used.
+    pub(super) async fn client(&self) -> Result<Client> {
+        install_crypto();
+        let path = self.state.join("kubeconfig");
+        if !path.exists() {
+            bail!(
+                "there is no site in {}: start one with `waybill up`, or say which with --state",
+                self.state.display()
+            );
+        }
+        let kubeconfig = Kubeconfig::read_from(&path).with_context(|| format!("cannot use {}", path.display()))?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// Runs a verb's work.
+///
+/// # Errors
+/// Those of the work.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// A resource of the fleet group; in all namespaces unless one is given.
+pub(super) fn fleet(client: &Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(FLEET_GROUP, VERSION, kind));
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+/// Asks for something and answers the status.
+///
+/// # Errors
+/// What the site says.
+pub(super) async fn ask(client: &Client, kind: &str, namespace: Option<&str>, spec: Value) -> Result<Value> {
+    let object: DynamicObject = serde_json::from_value(
+        json!({"apiVersion": format!("{FLEET_GROUP}/{VERSION}"), "kind": kind, "metadata": {}, "spec": spec}),
+    )?;
+    let answered = fleet(client, kind, namespace).create(&PostParams::default(), &object).await;
+    Ok(answered.map_err(said)?.data["status"].clone())
+}
+
+/// Objects of a listing in its order, at most `limit`.
+///
+/// # Errors
+/// What the site says.
+pub(super) async fn list<K>(api: &Api<K>, fields: &str, limit: usize) -> Result<Vec<K>>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let (mut objects, mut next) = (Vec::new(), String::new());
+    loop {
+        let mut params = ListParams::default().limit(PAGE_ROWS);
+        if !fields.is_empty() {
+            params = params.fields(fields);
+        }
+        if !next.is_empty() {
+            params = params.continue_token(&next);
+        }
+        let page = api.list(&params).await.map_err(said)?;
+        objects.extend(page.items);
+        next = page.metadata.continue_.unwrap_or_default();
+        if next.is_empty() || objects.len() >= limit {
+            objects.truncate(limit);
+            return Ok(objects);
+        }
+    }
+}
+
+/// The site's own words, without the client's frame around them.
+pub(super) fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => anyhow::anyhow!(status.message.clone()),
+        other => anyhow::Error::new(other).context("the site does not answer; is it running?"),
+    }
+}
+
+/// The id of a client that was given by its id, or by its host name if only one has that.
+///
+/// # Errors
+/// If several clients have the host name.
+pub(super) async fn client_id(client: &Client, given: &str) -> Result<String> {
+    let clients = fleet(client, "Client", None);
+    if clients.get_opt(given).await.map_err(said)?.is_some() || given.contains([',', '=', '\\']) {
+        return Ok(given.to_owned());
+    }
+    let named = list(&clients, &format!("status.hostname={given}"), 2).await?;
+    match named.as_slice() {
+        [] => Ok(given.to_owned()),
+        [one] => Ok(one.metadata.name.clone().unwrap_or_default()),
+        _ => bail!("several clients are called {given}; give the id, `waybill clients` shows it"),
+    }
+}

@@ -1,0 +1,214 @@
+//! `waybill status`: the whole site on a page: git sync, packages on distribution points, advertisements on clients, and
+//! the four summaries.
+
+use std::{collections::BTreeMap, io::Write};
+
+use anyhow::Result;
+use kube::{Api, Client, ResourceExt, api::DynamicObject};
+use serde_json::{Value, json};
+
+use super::{
+    connection::{block_on, fleet, list},
+    show::{Output, Table, cell, escaped, on_terminal},
+};
+use crate::api::{advertisement::Advertisement, package::Package, site::Site};
+
+/// Objects of one kind that are shown.
+const ROWS_MAX: usize = 10_000;
+
+/// Show the site: sync, packages, advertisements, summaries
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    site: super::connection::Site,
+}
+
+impl Status {
+    /// Runs the verb; answers the exit code.
+    ///
+    /// # Errors
+    /// What the site says.
+    pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
+        block_on(async {
+            let page = gather(&self.site.client().await?).await?;
+            match self.output {
+                Output::Json => writeln!(out, "{page:#}")?,
+                Output::Table => write(&page, out)?,
+            }
+            Ok(0)
+        })
+    }
+}
+
+/// Everything that is shown, as JSON.
+async fn gather(client: &Client) -> Result<Value> {
+    let sites = list(&Api::<Site>::all(client.clone()), "", ROWS_MAX).await?;
+    let packages = list(&Api::<Package>::all(client.clone()), "", ROWS_MAX).await?;
+    let advertisements = list(&Api::<Advertisement>::all(client.clone()), "", ROWS_MAX).await?;
+    let locations = list(&fleet(client, "ContentLocation", None), "", ROWS_MAX).await?;
+    let packages: Vec<Value> = packages
+        .iter()
+        .map(|one| {
+            let status = json!(one.status);
+            json!({"namespace": one.namespace(), "name": one.name_any(), "sourceVersion": status["sourceVersion"],
+                "ready": ready(&status), "points": points(one, &locations), "distribution": status["distribution"]})
+        })
+        .collect();
+    let advertisements: Vec<Value> = advertisements
+        .iter()
+        .map(|one| {
+            let status = json!(one.status);
+            json!({"namespace": one.namespace(), "name": one.name_any(), "ready": ready(&status),
+                "health": status["health"], "clients": status["clients"], "messages": status["messages"]})
+        })
+        .collect();
+    let sites: Vec<Value> = sites
+        .iter()
+        .map(|one| {
+            let status = json!(one.status);
+            json!({"name": one.name_any(), "ready": ready(&status), "health": status["health"],
+                "clients": status["clients"], "sync": status["sync"], "components": status["components"],
+                "systems": status["systems"]})
+        })
+        .collect();
+    Ok(json!({"sites": sites, "packages": packages, "advertisements": advertisements}))
+}
+
+/// The condition Ready as one word or the reason why not.
+fn ready(status: &Value) -> String {
+    let conditions = status["conditions"].as_array();
+    let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
+    match ready {
+        None => "Unknown".to_owned(),
+        Some(ready) if ready["status"] == "True" => "True".to_owned(),
+        Some(ready) => cell(ready, "reason"),
+    }
+}
+
+/// Each distribution point with the versions that it holds or is to hold.
+fn points(package: &Package, locations: &[DynamicObject]) -> BTreeMap<String, Vec<String>> {
+    let mut points: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for location in locations {
+        let status = &location.data["status"];
+        let own = location.namespace() == package.namespace() && cell(status, "package") == package.name_any();
+        if own && !matches!(status["state"].as_str(), Some("Removed" | "Abandoned")) {
+            let version = format!("{} {}", cell(status, "sourceVersion"), cell(status, "state"));
+            points.entry(cell(status, "distributionPoint")).or_default().push(version);
+        }
+    }
+    points
+}
+
+fn rows<'a>(of: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
+    of[member].as_array().map(Vec::as_slice).unwrap_or_default().iter()
+}
+
+fn write(page: &Value, out: &mut impl Write) -> Result<()> {
+    for site in rows(page, "sites") {
+        let (sync, health) = (&site["sync"], cell(site, "health"));
+        let name = cell(site, "name");
+        writeln!(
+            out,
+            "Site {name}: ready {}, health {health}, {} clients",
+            cell(site, "ready"),
+            cell(site, "clients")
+        )?;
+        writeln!(out, "Revision {}, {} objects", escaped(&cell(sync, "revision")), cell(sync, "objects"))?;
+        for problem in rows(sync, "problems") {
+            writeln!(out, "  {}", escaped(problem.as_str().unwrap_or_default()))?;
+        }
+        if let Some(held) = sync["heldRevision"].as_str() {
+            writeln!(out, "Held back: revision {held} would remove")?;
+            for removal in rows(sync, "heldRemovals") {
+                writeln!(out, "  {}", escaped(removal.as_str().unwrap_or_default()))?;
+            }
+            writeln!(out, "  allow it with `waybill sync acknowledge {held}`")?;
+        }
+    }
+    section(out, "Packages", packages(page))?;
+    section(out, "Package summary: distribution points", package_summary(page))?;
+    section(out, "Advertisements: clients", advertisements(page))?;
+    section(out, "Advertisement summary: messages", message_summary(page))?;
+    let members = ["component", "system", "state", "informational", "warnings", "errors"];
+    let header = ["COMPONENT", "SYSTEM", "STATE", "INFORMATIONAL", "WARNINGS", "ERRORS"];
+    section(out, "Component summary", summary(page, "components", &header, members))?;
+    let members = ["system", "role", "state", "storage", "freeKib", "totalKib"];
+    let header = ["SYSTEM", "ROLE", "STATE", "STORAGE", "FREE KIB", "TOTAL KIB"];
+    section(out, "Site system summary", summary(page, "systems", &header, members))
+}
+
+fn section(out: &mut impl Write, title: &str, table: Table) -> Result<()> {
+    writeln!(out, "\n{title}")?;
+    Ok(table.write(out, on_terminal())?)
+}
+
+fn named(object: &Value) -> String {
+    format!("{}/{}", cell(object, "namespace"), cell(object, "name"))
+}
+
+fn packages(page: &Value) -> Table {
+    let mut table = Table::new(&["PACKAGE", "VERSION", "READY", "DISTRIBUTION POINT", "HOLDS"]);
+    for package in rows(page, "packages") {
+        let own = [named(package), cell(package, "sourceVersion"), cell(package, "ready")];
+        let points = package["points"].as_object().filter(|points| !points.is_empty());
+        for (point, versions) in points.into_iter().flatten() {
+            let versions: Vec<&str> = versions.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            table.row(own.clone().into_iter().chain([point.clone(), versions.join(", ")]));
+        }
+        if points.is_none() {
+            table.row(own.into_iter().chain([String::new(), String::new()]));
+        }
+    }
+    table
+}
+
+fn package_summary(page: &Value) -> Table {
+    let members = ["targeted", "installed", "pending", "retrying", "failed", "removing"];
+    let mut table = Table::new(&["PACKAGE", "TARGETED", "INSTALLED", "PENDING", "RETRYING", "FAILED", "REMOVING"]);
+    for package in rows(page, "packages") {
+        table.row([named(package)].into_iter().chain(members.map(|member| cell(&package["distribution"], member))));
+    }
+    table
+}
+
+fn advertisements(page: &Value) -> Table {
+    let members = ["targeted", "noStatus", "waiting", "running", "succeeded", "failed", "unknown", "notRunning"];
+    let mut table = Table::new(&[
+        "ADVERTISEMENT",
+        "READY",
+        "HEALTH",
+        "TARGETED",
+        "NO STATUS",
+        "WAITING",
+        "RUNNING",
+        "SUCCEEDED",
+        "FAILED",
+        "UNKNOWN",
+        "NOT RUNNING",
+    ]);
+    for one in rows(page, "advertisements") {
+        let own = [named(one), cell(one, "ready"), cell(one, "health")];
+        table.row(own.into_iter().chain(members.map(|member| cell(&one["clients"], member))));
+    }
+    table
+}
+
+fn message_summary(page: &Value) -> Table {
+    let members = ["received", "failedToStart", "started", "succeeded", "failed"];
+    let mut table = Table::new(&["ADVERTISEMENT", "RECEIVED", "FAILED TO START", "STARTED", "SUCCEEDED", "FAILED"]);
+    for one in rows(page, "advertisements") {
+        table.row([named(one)].into_iter().chain(members.map(|member| cell(&one["messages"], member))));
+    }
+    table
+}
+
+fn summary(page: &Value, list: &str, header: &[&'static str], members: [&str; 6]) -> Table {
+    let mut table = Table::new(header);
+    for row in rows(page, "sites").flat_map(|site| rows(site, list)) {
+        table.row(members.map(|member| cell(row, member)));
+    }
+    table
+}

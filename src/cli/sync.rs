@@ -1,0 +1,45 @@
+//! `waybill sync acknowledge`: allows the removals of a revision that git sync holds back.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::connection::{Site, block_on};
+use crate::gitops::apply::acknowledge;
+
+/// Git sync
+#[derive(Debug, clap::Args)]
+pub(super) struct Sync {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Allow the removals of a revision that is held back; `waybill status` shows which one and what it removes
+    Acknowledge(Acknowledge),
+}
+
+#[derive(Debug, clap::Args)]
+struct Acknowledge {
+    /// The revision, or its first 7 or more digits
+    revision: String,
+    #[command(flatten)]
+    site: Site,
+}
+
+impl Sync {
+    /// Runs the verb; answers the exit code.
+    ///
+    /// # Errors
+    /// If nothing is held back, or something else is.
+    pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
+        let Verb::Acknowledge(Acknowledge { revision, site }) = self.verb;
+        block_on(async {
+            let client = site.client().await?;
+            let full = acknowledge(&client, &revision).await?;
+            writeln!(out, "the removals of revision {full} are allowed")?;
+            Ok(0)
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! `waybill token`: invitations for machines. The join file goes to standard output and nowhere else.
+
+use std::io::Write;
+
+use anyhow::Result;
+use kube::{ResourceExt, api::DeleteParams};
+use serde_json::{Value, json};
+
+use super::{
+    connection::{Site, ask, block_on, fleet, list, said},
+    show::{Table, cell, on_terminal},
+};
+
+/// Invite machines: create, list and revoke enrolment tokens
+#[derive(Debug, clap::Args)]
+pub(super) struct Token {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make an invitation and print its join file; the secret in it is shown only now
+    Create(Create),
+    /// Invitations that are not forgotten yet, without their secrets
+    List(List),
+    /// Take an invitation back
+    Revoke(Revoke),
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// What joins with it
+    #[arg(long, value_name = "ROLE", value_parser = ["client", "dp", "cap"])]
+    role: String,
+    /// Name of the distribution point or access point that joins; without one, its host name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How many machines may join with it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    uses: u32,
+    /// How long it may be used, at most 24h
+    #[arg(long, value_name = "SPAN", default_value = "24h")]
+    expires: String,
+    /// Label that clients get when they join; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::clients::label)]
+    label: Vec<(String, String)>,
+    #[command(flatten)]
+    site: Site,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    #[command(flatten)]
+    site: Site,
+}
+
+#[derive(Debug, clap::Args)]
+struct Revoke {
+    /// The token's name, as `waybill token list` shows it
+    name: String,
+    #[command(flatten)]
+    site: Site,
+}
+
+/// More tokens than a site keeps.
+const ROWS_MAX: usize = 10_000;
+
+impl Token {
+    /// Runs the verb; answers the exit code.
+    ///
+    /// # Errors
+    /// What the site says.
+    pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
+        match self.verb {
+            Verb::Create(verb) => block_on(verb.run(out)),
+            Verb::List(verb) => block_on(verb.run(out)),
+            Verb::Revoke(verb) => block_on(verb.run(out)),
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, out: &mut impl Write) -> Result<u8> {
+        let client = self.site.client().await?;
+        let mut spec = json!({"role": self.role, "uses": self.uses, "expiresIn": self.expires});
+        if let Some(name) = &self.name {
+            spec["name"] = json!(name);
+        }
+        if !self.label.is_empty() {
+            spec["labels"] = self.label.into_iter().map(|(key, value)| (key, json!(value))).collect::<Value>();
+        }
+        let status = ask(&client, "EnrolmentToken", None, spec).await?;
+        writeln!(out, "{:#}", status["joinFile"])?;
+        #[expect(clippy::print_stderr, reason = "a hint for people; the output is the join file")]
+        {
+            let (token, expires) = (cell(&status, "token"), cell(&status, "expires"));
+            eprintln!("{token} is good for {} until {expires}; keep the join file secret.", cell(&status, "usesLeft"));
+        }
+        Ok(0)
+    }
+}
+
+impl List {
+    async fn run(self, out: &mut impl Write) -> Result<u8> {
+        let client = self.site.client().await?;
+        let mut table = Table::new(&["NAME", "ROLE", "FOR", "USES LEFT", "EXPIRES"]);
+        for token in list(&fleet(&client, "EnrolmentToken", None), "", ROWS_MAX).await? {
+            let (spec, status) = (&token.data["spec"], &token.data["status"]);
+            table.row([
+                token.name_any(),
+                cell(spec, "role"),
+                cell(spec, "name"),
+                cell(status, "usesLeft"),
+                cell(status, "expires"),
+            ]);
+        }
+        table.write(out, on_terminal())?;
+        Ok(0)
+    }
+}
+
+impl Revoke {
+    async fn run(self, out: &mut impl Write) -> Result<u8> {
+        let client = self.site.client().await?;
+        let tokens = fleet(&client, "EnrolmentToken", None);
+        tokens.delete(&self.name, &DeleteParams::default()).await.map_err(said)?;
+        writeln!(out, "{} is revoked", self.name)?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,152 @@
+//! Facts for an explanation, from the watches, the last evaluation and the site database.
+
+use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
+
+use super::{Late, Parts};
+use crate::{
+    api::advertisement::Advertisement,
+    apiserver::failure::Failure,
+    controller::advertisement::template,
+    db::{
+        Connection, DbError,
+        devices::{self, DeviceRow},
+        inventory, leaves,
+        locations::{self, Wanted},
+        records, status,
+    },
+    model::identity::ObjectName,
+    plan::{
+        clause::false_parts,
+        membership::{ClientFacts, Query},
+        offer::OfferTemplate,
+        why::{Clause, Facts, PointFacts, PolicyFacts, RecordFacts, RunFacts},
+    },
+    trust::identity::Role,
+    wire::{inventory::Inventory, record::PackageRecord},
+};
+
+/// What the database knows.
+#[derive(Default)]
+struct Rows {
+    client: Option<DeviceRow>,
+    inventory: Inventory,
+    record: Option<PackageRecord>,
+    points: Vec<PointFacts>,
+    published_ms: Option<i64>,
+    status: Option<status::StatusRow>,
+}
+
+/// Everything that is known of an advertisement and a client.
+pub(super) async fn gather(
+    parts: &Parts,
+    advertisement: ObjectName,
+    client: String,
+) -> Result<Result<Facts, DbError>, Failure> {
+    let late = parts.late()?;
+    let within = |name: &str| ObjectRef::new(name).within(&advertisement.namespace);
+    let object = late.stores.advertisements.get(&within(&advertisement.name));
+    let program = object
+        .as_ref()
+        .and_then(|one| late.stores.programs.get(&ObjectRef::new(&one.spec.program).within(&advertisement.namespace)));
+    let package = program.map(|program| ObjectName::new(&advertisement.namespace, &program.spec.package_ref));
+    let (id, name) = (client.clone(), advertisement.clone());
+    let rows = match parts.database.read(move |connection| read(connection, &id, &name, package.as_ref())).await {
+        Ok(rows) => rows,
+        Err(error) => return Ok(Err(error)),
+    };
+    let offer = object.as_ref().and_then(|object| template(object).ok());
+    let clause = clause(late, object.as_deref(), &advertisement, &client, &rows);
+    let outcome = late.evaluated.borrow().compiled.outcomes.get(&advertisement).cloned();
+    let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
+    Ok(Ok(Facts {
+        clause,
+        record: rows.record.map(|record| RecordFacts {
+            has_program: offer.as_ref().is_some_and(|offer| record.program(&offer.program).is_some()),
+            has_content: record.content.is_some(),
+            source_version: record.source_version,
+            package: record.package,
+        }),
+        points: rows.points,
+        outcome,
+        policy: PolicyFacts {
+            published: rows.published_ms.and_then(time),
+            last_seen: rows.client.as_ref().and_then(|row| time(row.last_seen_ms)),
+            spoken: rows.status.is_some(),
+        },
+        run: rows.status.zip(offer).map(|(row, offer)| run(row, offer)),
+        advertisement,
+        client,
+    }))
+}
+
+fn read(
+    connection: &Connection,
+    client: &str,
+    advertisement: &ObjectName,
+    package: Option<&ObjectName>,
+) -> Result<Rows, DbError> {
+    let mut rows = Rows {
+        client: devices::get(connection, client)?.filter(|row| row.role == Role::Client),
+        inventory: inventory::get(connection, client)?.unwrap_or_default(),
+        // A leaf's version is the time at which its body was made, unless the clock went back.
+        published_ms: leaves::get(connection, client)?.and_then(|leaf| i64::try_from(leaf.version).ok()),
+        status: status::get(connection, client, advertisement)?,
+        ..Rows::default()
+    };
+    let Some(package) = package else { return Ok(rows) };
+    let current = records::current(connection, package)?;
+    rows.record = current.and_then(|row| PackageRecord::decode(row.envelope.payload.as_bytes()).ok());
+    let version = rows.record.as_ref().map(|record| record.source_version);
+    rows.points = locations::of_package(connection, package)?
+        .into_iter()
+        .filter(|row| row.wanted == Wanted::Hold && Some(row.version.source_version) == version)
+        .map(|row| PointFacts { point: row.point, state: row.state, detail: row.detail })
+        .collect();
+    Ok(rows)
+}
+
+fn clause(late: &Late, advertisement: Option<&Advertisement>, name: &ObjectName, client: &str, rows: &Rows) -> Clause {
+    let Some(advertisement) = advertisement else { return Clause::NoAdvertisement };
+    let Some(device) = &rows.client else { return Clause::NoClient };
+    if device.blocked {
+        return Clause::Blocked;
+    }
+    let collection = advertisement.spec.collection.clone();
+    let reference = ObjectRef::new(&collection).within(&name.namespace);
+    let Some(object) = late.stores.collections.get(&reference) else { return Clause::NoCollection { collection } };
+    let direct = object.spec.clients.iter().any(|one| one == client);
+    let evaluated = late.evaluated.borrow().clone();
+    match evaluated.memberships.get(&ObjectName::new(&name.namespace, &collection)) {
+        Some(Err(text)) => return Clause::InvalidQuery { collection, text: text.clone() },
+        Some(Ok(membership)) if membership.members.contains(client) => return Clause::Member { collection, direct },
+        Some(Ok(_)) | None => {}
+    }
+    let facts = ClientFacts { id: device.id.clone(), labels: device.labels.clone(), inventory: rows.inventory.clone() };
+    let query = object.spec.query.as_deref();
+    let selects = query.and_then(|query| Query::compile(query).ok()).map(|query| query.selects(&facts));
+    Clause::NotMember {
+        collection,
+        direct: object.spec.clients.len(),
+        // True for it now, and yet no member: it is about to be evaluated, or the collection is suspended.
+        false_parts: match selects {
+            Some(Ok(false)) => query.map(|query| false_parts(query, &facts)).unwrap_or_default(),
+            _ => Vec::new(),
+        },
+        failure: selects.and_then(Result::err),
+        suspended: object.spec.suspend,
+    }
+}
+
+fn run(row: status::StatusRow, offer: OfferTemplate) -> RunFacts {
+    RunFacts {
+        state: row.state,
+        reason: row.reason,
+        text: row.text,
+        exit_code: row.exit_code,
+        source_version: row.source_version,
+        rerun: offer.rerun,
+        assignments: offer.assignments,
+        expires: offer.expires,
+    }
+}
