@@ -74,7 +74,10 @@ impl Messages {
             }
             let mut last = number(found.last());
             write(&found, self.output, out)?;
-            while self.follow {
+            if !self.follow {
+                return Ok(0);
+            }
+            loop {
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 let mut more = newest(&client, &selector, self.limit.max(500)).await?;
                 more.retain(|one| number(Some(one)) > last);
@@ -82,7 +85,6 @@ impl Messages {
                 write(&more, self.output, out)?;
                 out.flush()?;
             }
-            Ok(0)
         })
     }
 
