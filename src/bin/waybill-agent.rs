@@ -1,6 +1,6 @@
 //! The slim client agent: the same code as `waybill agent`, without what only servers need.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use waybill::agent::{
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn ask(socket: &PathBuf, request: &Request, output: Output) -> anyhow::Result<String> {
+fn ask(socket: &Path, request: &Request, output: Output) -> anyhow::Result<String> {
     let answer = socket::ask(socket, request)?;
     if output == Output::Json {
         return Ok(format!("{}\n", agent::shown::json(answer)?));

@@ -42,7 +42,7 @@ const NAME_CHARS_MAX: usize = 50;
 
 /// Admits devices.
 #[derive(Clone)]
-pub struct Enrolment {
+pub(super) struct Enrolment {
     /// The site database.
     pub database: Database,
     /// Signs device certificates.
@@ -93,12 +93,12 @@ impl IntoResponse for Refused {
 impl Enrolment {
     /// How many machines may be admitted at the same time.
     #[must_use]
-    pub fn permits() -> Arc<Semaphore> {
+    pub(super) fn permits() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(ENROLMENTS_MAX))
     }
 
     /// The one route.
-    pub fn router(self) -> Router {
+    pub(super) fn router(self) -> Router {
         Router::new()
             .route(ENROL_PATH, post(enrol).layer(DefaultBodyLimit::max(ENROL_REQUEST_BYTES_MAX)))
             .with_state(self)
@@ -185,7 +185,7 @@ impl Enrolment {
     ///
     /// # Errors
     /// The HTTP answer that says why not.
-    pub async fn renew(&self, role: Role, id: &str, request: &RenewRequest) -> Result<RenewAnswer, Response> {
+    pub(super) async fn renew(&self, role: Role, id: &str, request: &RenewRequest) -> Result<RenewAnswer, Response> {
         let renewed = async {
             let names = names(role, &request.advertised_names)?;
             let (certificate, not_after_ms) = self.issue(role, id, &request.csr_pem, &names)?;

@@ -31,7 +31,7 @@ use crate::{
 
 /// Takes in what devices leave.
 #[derive(Clone)]
-pub struct Intake {
+pub(super) struct Intake {
     /// The site database.
     pub database: Database,
     /// Certificate of the device authority, DER.
@@ -75,7 +75,7 @@ impl Intake {
     }
 
     /// Takes a point's report with its messages.
-    pub async fn report(&self, point: &str, point_report: PointReport) -> Result<StatusAck, Refusal> {
+    pub(super) async fn report(&self, point: &str, point_report: PointReport) -> Result<StatusAck, Refusal> {
         let (id, site, now_ms) = (point.to_owned(), self.site.clone(), clock::now_unix_ms());
         let outbox = point_report.outbox.clone();
         let result = self

@@ -6,6 +6,7 @@ mod builtin;
 mod enrol;
 pub mod fleet;
 mod intake;
+mod listeners;
 mod offers;
 mod options;
 mod points;

@@ -36,7 +36,7 @@ const DEBOUNCE: Duration = Duration::from_millis(15);
 
 /// Why an evaluation failed; the next one starts from the beginning.
 #[derive(Debug, thiserror::Error)]
-pub enum OfferError {
+pub(super) enum OfferError {
     /// The site database failed.
     #[error("the site database failed")]
     Database(#[from] DbError),
@@ -46,7 +46,7 @@ pub enum OfferError {
 }
 
 /// What the offer manager works with.
-pub struct OfferManager {
+pub(super) struct OfferManager {
     /// The site database.
     pub database: Database,
     /// The Kubernetes API as the watches see it.
@@ -79,7 +79,7 @@ struct Memory {
 
 impl OfferManager {
     /// Evaluates on every change until the task is dropped.
-    pub async fn run(self) {
+    pub(super) async fn run(self) {
         let mut changes = self.database.subscribe();
         let mut memory = Memory::default();
         let half_life = ROOT_LIFETIME.as_duration() / 2;

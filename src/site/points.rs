@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 
 /// Answers what points should hold.
 #[derive(Clone)]
-pub struct Points {
+pub(super) struct Points {
     /// The site database.
     pub database: Database,
     /// The Kubernetes API as the watches see it.
@@ -38,7 +38,7 @@ impl Points {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn assignment(&self, point: &str) -> Result<Assignment, DbError> {
+    pub(super) async fn assignment(&self, point: &str) -> Result<Assignment, DbError> {
         let wanted = point.to_owned();
         let rows = self.database.read(move |connection| locations::wanted_of(connection, &wanted)).await?;
         let object = self.stores.points.get(&ObjectRef::new(point));
@@ -70,7 +70,7 @@ impl Points {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn next(
+    pub(super) async fn next(
         &self,
         point: &str,
         have: Option<&str>,
@@ -108,12 +108,6 @@ impl Points {
             }
         }
         readers
-    }
-
-    /// Names of all points that have an object.
-    #[must_use]
-    pub fn names(&self) -> BTreeSet<String> {
-        self.stores.points.state().iter().map(|point| point.name_any()).collect()
     }
 }
 

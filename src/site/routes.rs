@@ -40,7 +40,7 @@ const RELAYED_STATUS_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX + (128 << 10);
 
 /// What the routes work with.
 #[derive(Clone)]
-pub struct SiteRoutes {
+pub(super) struct SiteRoutes {
     /// What points should hold.
     pub points: Points,
     /// Takes in what devices leave.
@@ -57,7 +57,7 @@ pub struct SiteRoutes {
 
 impl SiteRoutes {
     /// Routes for distribution points, for access points, and for everybody with a certificate.
-    pub fn router(self) -> Router {
+    pub(super) fn router(self) -> Router {
         let points = Router::new()
             .route(ASSIGNMENT_PATH, get(assignment))
             .route(REPORT_PATH, post(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))

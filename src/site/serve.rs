@@ -9,10 +9,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, oneshot, watch},
-};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,6 +17,7 @@ use super::{
     enrol::Enrolment,
     fleet,
     intake::Intake,
+    listeners::{Listeners, endpoints, names, write_kubeconfigs},
     offers::OfferManager,
     options::{Endpoints, Options, Served},
     points::Points,
@@ -38,7 +36,7 @@ use crate::{
     },
     cap::{self, Cap},
     clock,
-    content::{ContentError, Digest, durable, library::Library},
+    content::{ContentError, library::Library},
     controller::{
         context::{Context, Revision, SiteIdentity},
         start::Controllers,
@@ -58,7 +56,7 @@ use crate::{
     trust::{
         ca::{CaError, CertificateAuthority},
         keys::{KeyError, SiteKey, TrustedKeys},
-        secret_file::{self, SecretFileError},
+        secret_file::SecretFileError,
     },
     wire::{access::Snapshot, enrol},
 };
@@ -134,7 +132,8 @@ pub async fn run(
     install_crypto();
     let parts = Parts::open(&options).await?;
     let listeners = Listeners::bind(&options).await?;
-    assemble(options, parts, listeners, ready, shutdown).await
+    // On the heap: the future of a whole site is large.
+    Box::pin(assemble(options, parts, listeners, ready, shutdown)).await
 }
 
 /// What lies in the state directory, opened.
@@ -174,40 +173,6 @@ impl Parts {
             site,
         })
     }
-}
-
-/// Bound before anything is written about them, so that port 0 works.
-struct Listeners {
-    api: TcpListener,
-    devices: TcpListener,
-    enrolment: TcpListener,
-    health: TcpListener,
-}
-
-impl Listeners {
-    async fn bind(options: &Options) -> Result<Self, SiteError> {
-        async fn bind(address: SocketAddr) -> Result<TcpListener, SiteError> {
-            TcpListener::bind(address).await.map_err(|error| SiteError::Listen(address, error))
-        }
-        Ok(Self {
-            api: bind(options.listen.api).await?,
-            devices: bind(options.listen.devices).await?,
-            enrolment: bind(options.listen.enrolment).await?,
-            health: bind(options.listen.health).await?,
-        })
-    }
-}
-
-/// The address of a listener as others reach it: by the first advertised name if it listens on every address.
-fn reachable(listener: &TcpListener, advertise: &[String]) -> Result<String, SiteError> {
-    let address = listener.local_addr().map_err(|error| SiteError::Listen(([0, 0, 0, 0], 0).into(), error))?;
-    let host = match (advertise.first(), address.ip().is_unspecified()) {
-        (Some(name), _) => name.clone(),
-        (None, true) => "127.0.0.1".to_owned(),
-        (None, false) => address.ip().to_string(),
-    };
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    Ok(format!("{host}:{}", address.port()))
 }
 
 async fn assemble(
@@ -400,54 +365,4 @@ fn health() -> Router {
 fn served_root(served: &Served) -> Result<PathBuf, SiteError> {
     let (Served::Directory(path) | Served::Branch { repository: path, .. }) = served;
     path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error))
-}
-
-/// Names in the listeners' certificates.
-fn names(options: &Options, listeners: &Listeners) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    names.extend(options.advertise.iter().cloned());
-    for listener in [&listeners.devices, &listeners.enrolment, &listeners.api] {
-        names.extend(
-            listener
-                .local_addr()
-                .ok()
-                .filter(|address| !address.ip().is_unspecified())
-                .map(|address| address.ip().to_string()),
-        );
-    }
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn endpoints(
-    options: &Options,
-    listeners: &Listeners,
-    state: &StateDirectory,
-    authority: &CertificateAuthority,
-    site: &SiteIdentity,
-) -> Result<Endpoints, SiteError> {
-    Ok(Endpoints {
-        api_url: format!("https://{}", reachable(&listeners.api, &[])?),
-        device_url: format!("https://{}", reachable(&listeners.devices, &options.advertise)?),
-        enrolment_url: format!("https://{}", reachable(&listeners.enrolment, &options.advertise)?),
-        health_url: format!("http://{}", reachable(&listeners.health, &[])?),
-        kubeconfig: state.join("kubeconfig"),
-        ca_sha256: Digest::of(authority.certificate_der()),
-        site_id: site.id.clone(),
-        pid: std::process::id(),
-    })
-}
-
-fn write_kubeconfigs(
-    state: &StateDirectory,
-    credentials: &Credentials,
-    endpoints: &Endpoints,
-) -> Result<(), SiteError> {
-    for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
-        secret_file::write(&state.join(file), &credentials.kubeconfig(&endpoints.api_url, &identity, clock::now())?)?;
-    }
-    let path = state.join(Endpoints::FILE);
-    let text = serde_json::to_vec_pretty(endpoints).unwrap_or_default();
-    durable::replace(&path, &text, 0o600).map_err(|error| SiteError::Write(path, error))
 }

@@ -145,7 +145,7 @@ impl Signals {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             let site = self.stores.sites.get(&ObjectRef::new(&self.site));
-            let retention = site.map(|site| site.spec.clone()).unwrap_or_else(SiteSpec::default).message_retention;
+            let retention = site.map_or_else(SiteSpec::default, |site| site.spec.clone()).message_retention;
             let retention_ms = i64::try_from(retention.as_duration().as_millis()).unwrap_or(i64::MAX);
             let now_ms = clock::now_unix_ms();
             if let Err(error) = sweep::sweep(&self.database, now_ms, retention_ms).await {

@@ -1,0 +1,103 @@
+//! The four listeners of a site: bound before anything is written about them, so that port 0 works, and what users and
+//! programs find about them in the state directory.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::{
+    options::{Endpoints, Options},
+    serve::SiteError,
+    state::StateDirectory,
+};
+use crate::{
+    apiserver::{Identity, credentials::Credentials},
+    clock,
+    content::{Digest, durable},
+    controller::context::SiteIdentity,
+    trust::{ca::CertificateAuthority, secret_file},
+};
+
+/// The bound sockets.
+pub(super) struct Listeners {
+    pub(super) api: TcpListener,
+    pub(super) devices: TcpListener,
+    pub(super) enrolment: TcpListener,
+    pub(super) health: TcpListener,
+}
+
+impl Listeners {
+    pub(super) async fn bind(options: &Options) -> Result<Self, SiteError> {
+        async fn bind(address: SocketAddr) -> Result<TcpListener, SiteError> {
+            TcpListener::bind(address).await.map_err(|error| SiteError::Listen(address, error))
+        }
+        Ok(Self {
+            api: bind(options.listen.api).await?,
+            devices: bind(options.listen.devices).await?,
+            enrolment: bind(options.listen.enrolment).await?,
+            health: bind(options.listen.health).await?,
+        })
+    }
+}
+
+/// The address of a listener as others reach it: by the first advertised name if it listens on every address.
+fn reachable(listener: &TcpListener, advertise: &[String]) -> Result<String, SiteError> {
+    let address = listener.local_addr().map_err(|error| SiteError::Listen(([0, 0, 0, 0], 0).into(), error))?;
+    let host = match (advertise.first(), address.ip().is_unspecified()) {
+        (Some(name), _) => name.clone(),
+        (None, true) => "127.0.0.1".to_owned(),
+        (None, false) => address.ip().to_string(),
+    };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Ok(format!("{host}:{}", address.port()))
+}
+
+/// Names in the listeners' certificates.
+pub(super) fn names(options: &Options, listeners: &Listeners) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(options.advertise.iter().cloned());
+    for listener in [&listeners.devices, &listeners.enrolment, &listeners.api] {
+        names.extend(
+            listener
+                .local_addr()
+                .ok()
+                .filter(|address| !address.ip().is_unspecified())
+                .map(|address| address.ip().to_string()),
+        );
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(super) fn endpoints(
+    options: &Options,
+    listeners: &Listeners,
+    state: &StateDirectory,
+    authority: &CertificateAuthority,
+    site: &SiteIdentity,
+) -> Result<Endpoints, SiteError> {
+    Ok(Endpoints {
+        api_url: format!("https://{}", reachable(&listeners.api, &[])?),
+        device_url: format!("https://{}", reachable(&listeners.devices, &options.advertise)?),
+        enrolment_url: format!("https://{}", reachable(&listeners.enrolment, &options.advertise)?),
+        health_url: format!("http://{}", reachable(&listeners.health, &[])?),
+        kubeconfig: state.join("kubeconfig"),
+        ca_sha256: Digest::of(authority.certificate_der()),
+        site_id: site.id.clone(),
+        pid: std::process::id(),
+    })
+}
+
+pub(super) fn write_kubeconfigs(
+    state: &StateDirectory,
+    credentials: &Credentials,
+    endpoints: &Endpoints,
+) -> Result<(), SiteError> {
+    for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
+        secret_file::write(&state.join(file), &credentials.kubeconfig(&endpoints.api_url, &identity, clock::now())?)?;
+    }
+    let path = state.join(Endpoints::FILE);
+    let text = serde_json::to_vec_pretty(endpoints).unwrap_or_default();
+    durable::replace(&path, &text, 0o600).map_err(|error| SiteError::Write(path, error))
+}
