@@ -23,7 +23,8 @@ impl Download {
         if offset_bytes > 0 {
             request = request.header(reqwest::header::RANGE, format!("bytes={offset_bytes}-"));
         }
-        let response = runtime.block_on(request.send()).map_err(io::Error::other)?;
+        // Inside the block: sending begins with a timer, which only a thread within the runtime may make.
+        let response = runtime.block_on(async { request.send().await }).map_err(io::Error::other)?;
         let expected = if offset_bytes > 0 { reqwest::StatusCode::PARTIAL_CONTENT } else { reqwest::StatusCode::OK };
         if response.status() != expected {
             return Err(io::Error::other(format!("{url} answered {}", response.status())));
@@ -35,7 +36,7 @@ impl Download {
 impl Read for Download {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
-            match self.runtime.block_on(self.response.chunk()).map_err(io::Error::other)? {
+            match self.runtime.block_on(async { self.response.chunk().await }).map_err(io::Error::other)? {
                 Some(chunk) => self.chunk = chunk,
                 None => return Ok(0),
             }
