@@ -38,14 +38,16 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Port of the Kubernetes API; the others follow it.
+    /// Port of the Kubernetes API unless told otherwise; the others follow it.
     pub const FIRST_PORT: u16 = 7443;
 
-    /// Devices and enrolment on `address` (its port, and the next one), the others on loopback.
+    /// Devices and enrolment on `address` (its port, and the next one); on loopback the Kubernetes API on the port before
+    /// and health on the port after them, so that sites on one machine differ in one word.
     #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
-        let next = if address.port() == 0 { 0 } else { address.port().saturating_add(1) };
-        let (api, health) = if address.port() == 0 { (0, 0) } else { (Self::FIRST_PORT, Self::FIRST_PORT + 3) };
+        let port = address.port();
+        let (api, next, health) =
+            if port == 0 { (0, 0, 0) } else { (port - 1, port.saturating_add(1), port.saturating_add(2)) };
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Self {
             api: SocketAddr::new(loopback, api),

@@ -11,9 +11,13 @@ mod agent;
 #[cfg(feature = "server")]
 mod apiserver;
 #[cfg(feature = "server")]
+mod end_to_end;
+#[cfg(feature = "server")]
 mod examples;
 #[cfg(feature = "server")]
 mod fleet;
 #[cfg(feature = "server")]
 mod gitops;
+#[cfg(feature = "server")]
+mod readme;
 mod run;
