@@ -44,6 +44,11 @@ pub(crate) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
+/// A buffer that takes `expected_bytes` and shows that nothing follows, or the usual one.
+fn buffer_bytes(expected_bytes: u64) -> usize {
+    usize::try_from(expected_bytes).map_or(BUFFER_BYTES, |bytes| bytes.saturating_add(1).min(BUFFER_BYTES))
+}
+
 /// Appends all of `reader` to `file`, whose first `at` bytes are already in `hasher`, and returns its new length. A
 /// reader that would exceed `limit_bytes` in all is an error. Blocks of zeros become holes.
 pub(crate) fn append(
@@ -53,8 +58,8 @@ pub(crate) fn append(
     limit_bytes: u64,
     hasher: &mut Hasher,
 ) -> Result<u64, CopyError> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let (mut end, mut begun) = (at, at);
+    let mut buffer = vec![0; buffer_bytes(limit_bytes - at)];
+    let (mut end, mut begun, mut ends_in_hole) = (at, at, false);
     loop {
         let count = read_full(reader, &mut buffer).map_err(CopyError::Read)?;
         let piece = &buffer[..count];
@@ -64,10 +69,12 @@ pub(crate) fn append(
         }
         hasher.update(piece);
         let is_last = count < buffer.len();
-        if !is_last && piece == ZEROS {
-            // The hole gets its length from what follows, or below.
-        } else if let Err(error) = file.write_all_at(piece, end) {
-            return Err(CopyError::Write(error));
+        if count > 0 {
+            // A hole gets its length from what follows, or below.
+            ends_in_hole = piece == ZEROS;
+            if !ends_in_hole {
+                file.write_all_at(piece, end).map_err(CopyError::Write)?;
+            }
         }
         end += count as u64;
         if end - begun >= WRITE_BACK_BYTES {
@@ -76,7 +83,9 @@ pub(crate) fn append(
             begun = end;
         }
         if is_last {
-            file.set_len(end).map_err(CopyError::Write)?;
+            if ends_in_hole {
+                file.set_len(end).map_err(CopyError::Write)?;
+            }
             return Ok(end);
         }
     }

@@ -1,7 +1,8 @@
 //! One content on its way into the library: its blobs wait in a directory of their own until all are durable.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
@@ -25,6 +26,7 @@ pub struct Import<'a> {
     staging_name: String,
     /// The blobs in `staging`: digest to file name.
     staged: Mutex<HashMap<Digest, String>>,
+    next_name: AtomicU64,
 }
 
 impl<'a> Import<'a> {
@@ -33,7 +35,7 @@ impl<'a> Import<'a> {
         let path = library.dir.path().join(&staging_name);
         library.dir.make_dir(&staging_name).map_err(ContentError::io("make", &path))?;
         let staging = library.dir.dir(&staging_name).map_err(ContentError::io("open", &path))?;
-        Ok(Self { library, staging, staging_name, staged: Mutex::default() })
+        Ok(Self { library, staging, staging_name, staged: Mutex::default(), next_name: AtomicU64::new(0) })
     }
 
     /// Whether the blob is in the library already. If so, it stays there while this import has not outlived the grace
@@ -83,7 +85,7 @@ impl<'a> Import<'a> {
         if is_whole && self.is_here(&Digest::of(&head)) {
             return Ok((Digest::of(&head), filled as u64));
         }
-        let file_name = uuid::Uuid::new_v4().to_string();
+        let file_name = self.next_name.fetch_add(1, Relaxed).to_string();
         let path = self.staging.path().join(&file_name);
         let file = self
             .staging
@@ -102,7 +104,7 @@ impl<'a> Import<'a> {
         })?;
         rustix::fs::fchmod(&file, BLOB_MODE).map_err(ContentError::io("protect", &path))?;
         let digest = hasher.finish();
-        let is_extra = self.reuse(&digest) || {
+        let is_extra = (!is_whole && self.reuse(&digest)) || {
             let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
             *staged.entry(digest).or_insert_with(|| file_name.clone()) != file_name
         };
@@ -123,11 +125,11 @@ impl<'a> Import<'a> {
     /// [`ContentError::Missing`] if a blob of the manifest was neither added nor reused (or was collected since, which
     /// takes longer than the grace), [`ContentError::Full`], or a failing system call.
     pub fn commit(self, manifest: &Manifest) -> Result<Digest, ContentError> {
-        self.publish_blobs()?;
+        let brought = self.publish_blobs()?;
         let library = self.library;
         let _no_collection = library.collecting.read().unwrap_or_else(PoisonError::into_inner);
         for entry in manifest.entries() {
-            if !library.touch(&entry.digest) {
+            if !brought.contains(&entry.digest) && !library.touch(&entry.digest) {
                 return Err(ContentError::Missing(entry.digest));
             }
         }
@@ -141,10 +143,11 @@ impl<'a> Import<'a> {
 
     /// Publishes the blobs alone.
     pub(super) fn commit_blobs(self) -> Result<(), ContentError> {
-        self.publish_blobs()
+        self.publish_blobs().map(drop)
     }
 
-    fn publish_blobs(&self) -> Result<(), ContentError> {
+    /// Returns what was published, young enough to be safe from collection.
+    fn publish_blobs(&self) -> Result<HashSet<Digest>, ContentError> {
         let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
         let sync = || {
             if staged.len() > SYNC_ONE_BY_ONE {
@@ -159,7 +162,8 @@ impl<'a> Import<'a> {
             rustix::fs::renameat(&self.staging, name, &self.library.dir, &target)
                 .map_err(ContentError::io("publish", self.library.dir.path().join(target)))?;
         }
-        sync_shards(self.library, staged.into_keys())
+        sync_shards(self.library, staged.keys().copied())?;
+        Ok(staged.into_keys().collect())
     }
 
     fn write_manifest(&self, bytes: &[u8], target: &str) -> std::io::Result<()> {

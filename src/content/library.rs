@@ -67,7 +67,8 @@ impl Library {
     /// Whether the blob is here. Its bytes are verified when they are read.
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
-        self.dir.stat(blob_path(digest)).is_ok_and(|stat| is_file(&stat))
+        let stat = rustix::fs::statat(&self.dir, blob_path(digest), AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| is_file(&stat))
     }
 
     /// As [`Library::has`], and protects the blob from collection for the time of grace.
@@ -75,10 +76,8 @@ impl Library {
         let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         let keep = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
         let times = Timestamps { last_access: keep, last_modification: now };
-        let touch = |parent: std::os::fd::BorrowedFd<'_>, name: &std::ffi::OsStr| {
-            Ok(rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
-        };
-        self.dir.in_parent(Path::new(&blob_path(digest)), touch).is_ok()
+        // The library's own directories hold no links; its paths need no walk by descriptors.
+        rustix::fs::utimensat(&self.dir, blob_path(digest), &times, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// The digests of the manifest's files that are not here, each once.

@@ -68,13 +68,14 @@ pub(super) fn build(
     link: &(dyn Fn(&Dir, &Entry) -> bool + Sync),
     fetch: &Fetch<'_>,
 ) -> Result<(), ContentError> {
+    let names = staging.names(0).map_err(ContentError::io("list", staging.path()))?;
     let directories = manifest.directories();
     for directory in &directories {
         staging.make_dir(directory).map_err(ContentError::io("make", staging.path().join(directory)))?;
     }
     let mut order: Vec<&Entry> = manifest.entries().iter().collect();
     order.sort_by_key(|entry| std::cmp::Reverse(entry.size_bytes / LARGE_BYTES));
-    let builder = Builder { staging, link, fetch, done: Mutex::default() };
+    let builder = Builder { staging, link, fetch, is_fresh: names.is_empty(), done: Mutex::default() };
     for_each(&order, |entry| builder.place(entry))?;
     let finish = || {
         let inner = directories.iter().map(|directory| staging.dir(directory));
@@ -137,8 +138,12 @@ pub(super) fn write_file(
 /// The hash of the bytes that are there already, and their number; none if they are too many.
 fn resume_at(file: &mut File, entry: &Entry, from_start: bool) -> io::Result<(Hasher, u64)> {
     let mut hasher = Hasher::new();
-    if from_start || file.metadata()?.len() > entry.size_bytes {
+    let length = file.metadata()?.len();
+    if from_start || length > entry.size_bytes {
         file.set_len(0)?;
+        return Ok((hasher, 0));
+    }
+    if length == 0 {
         return Ok((hasher, 0));
     }
     file.seek(SeekFrom::Start(0))?;
@@ -167,6 +172,8 @@ struct Builder<'a> {
     staging: &'a Dir,
     link: &'a (dyn Fn(&Dir, &Entry) -> bool + Sync),
     fetch: &'a Fetch<'a>,
+    /// Nothing is left of an earlier attempt.
+    is_fresh: bool,
     /// One finished file per digest: its twins are copied from it instead of fetched.
     done: Mutex<HashMap<Digest, SafePath>>,
 }
@@ -174,25 +181,19 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn place(&self, entry: &Entry) -> Result<(), ContentError> {
         let path = entry.path.as_path();
-        let full_path = entry.path.below(self.staging.path());
-        if self.is_complete(entry) {
+        if !self.is_fresh && self.is_complete(entry) {
             self.finished(entry);
             return Ok(());
         }
-        let is_partial = match self.staging.stat(path) {
-            Ok(stat) => is_file(&stat) && stat.st_nlink == 1 && stat.st_mode & 0o777 == PRIVATE_FILE.as_raw_mode(),
-            Err(_) => false,
-        };
-        if !is_partial {
-            self.staging.remove_all(path).map_err(ContentError::io("remove", &full_path))?;
-            if (self.link)(self.staging, entry) {
-                if self.is_complete(entry) {
-                    self.finished(entry);
-                    return Ok(());
-                }
-                // The version it was linked from is damaged; its scrub will tell.
-                self.staging.remove_all(path).map_err(ContentError::io("remove", &full_path))?;
+        let is_absent = self.is_fresh || !self.clear_unless_partial(entry)?;
+        if is_absent && (self.link)(self.staging, entry) {
+            if self.is_complete(entry) {
+                self.finished(entry);
+                return Ok(());
             }
+            // The version it was linked from is damaged; its scrub will tell.
+            let full_path = entry.path.below(self.staging.path());
+            self.staging.remove_all(path).map_err(ContentError::io("remove", full_path))?;
         }
         write_file(self.staging, path, entry, |offset| match self.twin(entry) {
             Some(mut twin) => {
@@ -203,6 +204,19 @@ impl Builder<'_> {
         })?;
         self.finished(entry);
         Ok(())
+    }
+
+    /// Whether an earlier attempt left the beginning of this file. Anything else in its place is removed.
+    fn clear_unless_partial(&self, entry: &Entry) -> Result<bool, ContentError> {
+        let path = entry.path.as_path();
+        let is_partial = self.staging.stat(path).is_ok_and(|stat| {
+            is_file(&stat) && stat.st_nlink == 1 && stat.st_mode & 0o777 == PRIVATE_FILE.as_raw_mode()
+        });
+        if !is_partial {
+            let full_path = entry.path.below(self.staging.path());
+            self.staging.remove_all(path).map_err(ContentError::io("remove", full_path))?;
+        }
+        Ok(is_partial)
     }
 
     /// Whether an earlier attempt, or a link, left exactly this file.

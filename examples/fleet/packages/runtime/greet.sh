@@ -1,1 +1,0 @@
-greet() { echo "Hello, $1."; }

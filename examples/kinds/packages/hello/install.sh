@@ -1,2 +1,0 @@
-#!/bin/sh
-echo "hello from version $WAYBILL_SOURCE_VERSION"
