@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report; clippy knows only functions marked as tests")]
 
+#[cfg(feature = "server")]
 mod disk;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
