@@ -1,7 +1,7 @@
 //! The distribution point: holds published package content and serves it to clients. The same code is built into every
 //! site server and runs as `waybill dp`; only its way to the site differs ([`SiteEnd`]).
 //!
-//! [`task`] decides what is to be done with a version, [`work`] does it, [`engine`] follows the assignment, [`report`]
+//! `task` decides what is to be done with a version, `work` does it, `engine` follows the assignment, `report`
 //! tells the site, [`serve`] answers clients. It decides nothing about who gets what.
 
 pub mod remote;
