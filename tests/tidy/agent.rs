@@ -15,7 +15,6 @@ const SERVER_ONLY: &[&str] = &[
     "zstd",
     "cel",
     "serde-saphyr",
-    "prometheus-client",
 ];
 
 #[test]
