@@ -19,6 +19,7 @@ use crate::{
         package::{Package, Source},
     },
     clock,
+    content::digest::Digest,
     db::versions::{self, PackageKey, VersionRow},
     model::{identity::ObjectName, quantity::display_bytes, reason::Reason},
 };
@@ -113,7 +114,21 @@ async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> R
     if current.is_some_and(|version| version.content == content && version.files == files) {
         return Ok(());
     }
-    let (key, now_ms) = (key.clone(), clock::now_unix_ms());
-    ctx.database.write(move |tx| versions::observe(tx, &key, &content, size_bytes, files, now_ms)).await?;
+    let (key, now_ms, shown) = (key.clone(), clock::now_unix_ms(), shown(package));
+    ctx.database
+        .write(move |tx| {
+            if let Some((source_version, content)) = &shown {
+                versions::given_out(tx, &key, *source_version, content)?;
+            }
+            versions::observe(tx, &key, &content, size_bytes, files, now_ms)
+        })
+        .await?;
     Ok(())
+}
+
+/// Version and content that the object shows: what the counter goes on from if the database was lost.
+fn shown(package: &Package) -> Option<(u64, Digest)> {
+    let status = package.status.as_ref()?;
+    let source_version = u64::try_from(status.source_version?).ok()?;
+    Some((source_version, status.digest.as_ref()?.parse().ok()?))
 }

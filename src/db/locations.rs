@@ -11,7 +11,7 @@ use super::{
 use crate::{
     content::digest::Digest,
     model::{identity::ObjectName, state::LocationState},
-    wire::points::VersionRef,
+    wire::points::{VersionRef, VersionReport},
 };
 
 /// Rows in one page of a listing at most.
@@ -146,6 +146,40 @@ fn insert(tx: &Tx, package: &ObjectName, hold: &Hold, now_ms: i64) -> Result<(),
     Ok(())
 }
 
+/// Takes a version into the ledger that `point` was found to hold although nothing is known of it: the database was
+/// lost. What becomes of it is decided as for every other row. `false` if there is a row of this number.
+///
+/// # Errors
+/// If the database cannot be written.
+pub fn found(tx: &mut Tx, point: &str, report: &VersionReport, now_ms: i64) -> Result<bool, DbError> {
+    let VersionRef { package, source_version, content } = &report.version;
+    let state = if report.state == LocationState::Installed { report.state } else { LocationState::InstallPending };
+    let is_news =
+        tx.prepare_cached(
+            "INSERT INTO locations (point, namespace, package, source_version, content, wanted, resend_wanted,
+                 resend_honoured, check_wanted, check_honoured, state, path, verified_at_ms, created_ms, updated_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'Hold', ?6, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?11)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute((
+            point,
+            &package.namespace,
+            &package.name,
+            signed(*source_version),
+            content.to_string(),
+            &report.resend_token,
+            signed(report.check),
+            state.as_str(),
+            &report.path,
+            report.verified_at_ms,
+            now_ms,
+        ))? > 0;
+    if is_news {
+        tx.touch(Change::Locations(package.clone()));
+    }
+    Ok(is_news)
+}
+
 fn set_wanted(
     tx: &Tx,
     row: &LocationRow,
@@ -179,7 +213,8 @@ fn set_wanted(
 pub fn request_check(tx: &mut Tx, point: &str, content: &Digest) -> Result<usize, DbError> {
     let asked = tx
         .prepare_cached(
-            "UPDATE locations SET check_wanted = check_wanted + 1
+            // Above what the point obeyed, which may be of a time before this database.
+            "UPDATE locations SET check_wanted = max(check_wanted, check_honoured) + 1
              WHERE content = ?2 AND point = ?1 AND wanted = 'Hold'",
         )?
         .execute((point, content.to_string()))?;

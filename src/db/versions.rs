@@ -80,6 +80,19 @@ pub fn observe(
     Ok(Observed { source_version, new })
 }
 
+/// Somebody remembers that this number was given out for this content: it is not given out again, also if the database
+/// was lost. `false` if the counter is as far already.
+///
+/// # Errors
+/// If the database cannot be written.
+pub fn given_out(tx: &mut Tx, key: &PackageKey, source_version: u64, content: &Digest) -> Result<bool, DbError> {
+    let is_news = counter(tx, key)?.is_none_or(|(last, _)| last < source_version);
+    if is_news {
+        set_counter(tx, key, source_version, content)?;
+    }
+    Ok(is_news)
+}
+
 /// Takes in what a distribution point reports to hold, after the database was lost. `false` if it is known.
 ///
 /// # Errors
@@ -106,9 +119,7 @@ pub fn restore(
         }
         None => {}
     }
-    if last.is_none_or(|(number, _)| number < source_version) {
-        set_counter(tx, key, source_version, content)?;
-    }
+    given_out(tx, key, source_version, content)?;
     let (size_bytes, files) = (0, 0);
     let row = VersionRow {
         key: key.clone(),

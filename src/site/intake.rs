@@ -4,16 +4,20 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use kube::runtime::reflector::ObjectRef;
 
 use crate::{
     cap::{Refusal, Upstream},
     clock,
+    controller::context::{SiteIdentity, Stores},
     db::{
         Database, DbError, devices, inventory, locations,
         messages::{self, Sender},
         report,
+        versions::{self, PackageKey},
     },
     model::{
+        identity::ObjectName,
         message::{Component, DISTRIBUTION_POINT, MessageType, Severity, StatusMessage},
         reason::Reason,
     },
@@ -24,7 +28,7 @@ use crate::{
     wire::{
         access::BadContent,
         inventory::Inventory,
-        points::PointReport,
+        points::{PointReport, VersionRef, VersionReport},
         status::{STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
     },
 };
@@ -36,8 +40,10 @@ pub(super) struct Intake {
     pub database: Database,
     /// Certificate of the device authority, DER.
     pub ca: Arc<[u8]>,
-    /// The site's name: the system its own messages come from.
-    pub site: String,
+    /// Who this site is; its name is the system its own messages come from.
+    pub site: SiteIdentity,
+    /// The Kubernetes API as the watches see it: which packages there are.
+    pub stores: Stores,
 }
 
 fn unavailable(error: &DbError) -> Refusal {
@@ -76,17 +82,61 @@ impl Intake {
 
     /// Takes a point's report with its messages.
     pub(super) async fn report(&self, point: &str, point_report: PointReport) -> Result<StatusAck, Refusal> {
-        let (id, site, now_ms) = (point.to_owned(), self.site.clone(), clock::now_unix_ms());
+        let (id, site, now_ms) = (point.to_owned(), self.site.name.clone(), clock::now_unix_ms());
         let outbox = point_report.outbox.clone();
         let result = self
             .database
             .write(move |tx| {
-                report::take(tx, &id, &id, &point_report, now_ms)?;
+                let taken = report::take(tx, &id, &id, &point_report, now_ms)?;
                 let sender = Sender { id: &id, role: Role::Dp, name: &id, site: &site };
-                messages::store_batch(tx, &sender, &point_report.outbox, &point_report.messages, now_ms)
+                let acked = messages::store_batch(tx, &sender, &point_report.outbox, &point_report.messages, now_ms)?;
+                Ok((acked, taken.unknown))
             })
             .await;
-        Ok(StatusAck { outbox, acked_through: stored(result)? })
+        let (acked_through, unknown) = stored(result)?;
+        if !unknown.is_empty() {
+            self.remember(point, unknown).await?;
+        }
+        Ok(StatusAck { outbox, acked_through })
+    }
+
+    /// Versions that a point holds and this database knows nothing of: it was lost. Of packages that are declared they
+    /// come back into the ledger, and placing the package decides whether they stay; of others only their numbers are
+    /// remembered, and the point removes what nobody assigns to it.
+    async fn remember(&self, point: &str, unknown: Vec<VersionReport>) -> Result<(), Refusal> {
+        if self.stores.packages.wait_until_ready().await.is_err() {
+            return Err(Refusal::Unavailable("the site is ending; report again".to_owned()));
+        }
+        let is_declared = |package: &ObjectName| {
+            let object = self.stores.packages.get(&ObjectRef::new(&package.name).within(&package.namespace));
+            object.is_some_and(|object| object.metadata.deletion_timestamp.is_none())
+        };
+        let unknown: Vec<_> =
+            unknown.into_iter().map(|version| (is_declared(&version.version.package), version)).collect();
+        let (point, site, now_ms) = (point.to_owned(), self.site.id.clone(), clock::now_unix_ms());
+        let result = self
+            .database
+            .write(move |tx| {
+                for (is_declared, report) in &unknown {
+                    let VersionRef { package, source_version, content } = &report.version;
+                    let key = PackageKey { site: site.clone(), package: package.clone() };
+                    if !is_declared {
+                        versions::given_out(tx, &key, *source_version, content)?;
+                        continue;
+                    }
+                    match versions::restore(tx, &key, *source_version, content, now_ms) {
+                        Ok(_) if report.path.is_some() => drop(locations::found(tx, &point, report, now_ms)?),
+                        Ok(_) => {}
+                        Err(DbError::Conflict(why)) => {
+                            tracing::warn!(%point, %why, "a reported version is not taken in")
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        stored(result)
     }
 }
 
@@ -94,7 +144,7 @@ impl Upstream for Intake {
     fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
         Box::pin(async move {
             let batch = self.verified(&client, &batch)?;
-            let (site, now_ms) = (self.site.clone(), clock::now_unix_ms());
+            let (site, now_ms) = (self.site.name.clone(), clock::now_unix_ms());
             let outbox = batch.outbox.clone();
             let result = self
                 .database
@@ -146,7 +196,7 @@ impl Upstream for Intake {
                 ]
                 .into(),
             };
-            let site = self.site.clone();
+            let site = self.site.name.clone();
             let result = self
                 .database
                 .write(move |tx| {

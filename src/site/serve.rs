@@ -240,7 +240,12 @@ async fn assemble(
         site: site.clone(),
         changed: points_changed,
     };
-    let intake = Intake { database: database.clone(), ca: authority.certificate_der().into(), site: site.name.clone() };
+    let intake = Intake {
+        database: database.clone(),
+        ca: authority.certificate_der().into(),
+        site: site.clone(),
+        stores: stores.clone(),
+    };
     let enrolment = Enrolment {
         database: database.clone(),
         authority: authority.clone(),

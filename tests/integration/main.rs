@@ -19,5 +19,9 @@ mod fleet;
 #[cfg(feature = "server")]
 mod gitops;
 #[cfg(feature = "server")]
+mod points;
+#[cfg(feature = "server")]
 mod readme;
 mod run;
+#[cfg(feature = "server")]
+mod world;

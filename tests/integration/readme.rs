@@ -114,7 +114,7 @@ fn every_command_of_the_readme_works() {
     }
     assert!(terminals.0.len() >= 4, "blocks went missing");
     drop(terminals);
-    crate::end_to_end::unseal(scratch.path());
+    crate::world::unseal(scratch.path());
 }
 
 #[test]
