@@ -1,35 +1,25 @@
 //! The agent's heart: looks at every offer, asks [`crate::plan::run`] what to do, and does it. Runs go on in tasks and
 //! supervisor processes; this loop only decides, never waits for the network, and is told when something changed.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
 use super::{
     AgentError,
-    attempts::{Attempts, Turn},
-    config::LocalConfig,
-    content::Cache,
+    attempts::Turn,
     job::{self, Job},
-    link::Link,
     messages::About,
     policy,
-    run::Launcher,
-    session::Session,
-    store::{Standing, Store, StoreError},
+    shared::Shared,
+    store::Standing,
     view::{Step, View},
 };
 use crate::{
     clock,
     content::digest::Digest,
-    model::{identity::ProgramIdentity, reason::Reason, state::RunState},
+    model::{reason::Reason, state::RunState},
     plan::run::Decision,
-    trust::device::DeviceKey,
     wire::policy::Offer,
 };
 
@@ -37,54 +27,6 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Not more often than this, whatever the clock does.
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(50);
-
-/// What all parts of the agent share.
-pub struct Shared {
-    /// State directory.
-    pub state: PathBuf,
-    /// The owner's configuration.
-    pub config: LocalConfig,
-    /// Database.
-    pub store: Store,
-    /// Line to the site.
-    pub link: Link,
-    /// Content cache.
-    pub cache: Cache,
-    /// Who this client is; replaced when the certificate is renewed.
-    pub(super) session: Mutex<Arc<Session>>,
-    /// The device's key, which stays.
-    pub(super) key: DeviceKey,
-    /// How supervisors are started.
-    pub launcher: Launcher,
-    /// Something changed: look at the offers.
-    pub wake: Notify,
-    /// Something is in the outbox.
-    pub outbox: Notify,
-    /// Poll now.
-    pub poll: Notify,
-    /// Read the inventory now.
-    pub inventory: Notify,
-    /// Programs being prepared or run by this process, and pauses after failures.
-    pub(super) programs: Attempts<ProgramIdentity>,
-    /// Package records being fetched, and pauses after failures.
-    pub(super) records: Attempts<Digest>,
-}
-
-impl Shared {
-    /// Who this client is.
-    #[must_use]
-    pub fn session(&self) -> Arc<Session> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts a report into the outbox, once for every change.
-    pub(super) fn say(&self, about: About, standing: Standing, detail: &str) -> Result<(), StoreError> {
-        if self.store.say(&about.report(standing, detail, clock::now()))? {
-            self.outbox.notify_one();
-        }
-        Ok(())
-    }
-}
 
 /// Looks at the offers whenever something changed, until the task is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {

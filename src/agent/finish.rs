@@ -10,13 +10,13 @@ use std::{
 
 use super::{
     AgentError,
-    engine::Shared,
     messages::About,
     policy::Policy,
     run::{
         self, End, Ending, Intent, LossCause, Recovered, State, journal,
         output::{printable, read_output},
     },
+    shared::Shared,
     store::Standing,
     view::POLICY,
 };

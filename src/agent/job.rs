@@ -6,13 +6,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     AgentError,
     content::CacheError,
-    engine::Shared,
     finish::{self, Run},
     messages::About,
     run::{
         self, Intent, Ticket,
         ticket::{TERM_GRACE_SECONDS, TicketContent},
     },
+    shared::Shared,
     store::Standing,
     view::{Start, Step, View},
 };

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod outbox;
 pub mod policy;
 pub mod run;
+pub mod shared;
 pub mod shown;
 pub mod socket;
 pub use crate::transport::session;
@@ -46,8 +47,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::start::{RunArgs, SocketArgs, run_until_signalled};
 use self::{
-    attempts::Attempts, config::LocalConfig, content::Cache, engine::Shared, link::Link, run::Launcher,
-    session::Session, store::Store,
+    attempts::Attempts, config::LocalConfig, content::Cache, link::Link, run::Launcher, session::Session,
+    shared::Shared, store::Store,
 };
 use crate::{trust::identity::Role, wire::enrol::JoinFile};
 

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::{
     AgentError,
     backoff::{Backoff, jitter},
-    engine::Shared,
     link::{LinkError, Polled},
     messages,
     policy::{self, Expected, Policy, PolicyError},
+    shared::Shared,
     view::POLICY,
 };
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{AgentError, backoff::Backoff, engine::Shared, link::LinkError, messages, session::SessionError};
+use super::{AgentError, backoff::Backoff, link::LinkError, messages, session::SessionError, shared::Shared};
 use crate::{
     clock,
     model::{

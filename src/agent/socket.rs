@@ -23,9 +23,9 @@ use tokio::{
 
 use super::{
     AgentError,
-    engine::Shared,
     outbox::Request as StartRequest,
     policy::Policy,
+    shared::Shared,
     store::Standing,
     view::{POLICY, View},
 };

@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 use super::{
     AgentError,
     backoff::{Backoff, jitter},
-    engine::Shared,
     inventory,
     policy::Policy,
     poll,
     run::{self, journal},
     session::{Session, SessionError},
+    shared::Shared,
     view::{POLICY, View},
 };
 use crate::{

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::{
     AgentError,
-    engine::Shared,
     messages::About,
     outbox::Request,
     policy::{self, Policy},
+    shared::Shared,
     store::Standing,
 };
 use crate::{

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     body::{Decoded, OBJECT_BYTES},
+    call::Call,
     failure::{Cause, Failure},
     fields::{self, Writer},
     kinds::{self, Kind, Nature},
     metadata,
     options::{Validation, WriteOptions},
     schema::Scope,
-    server::Call,
     store::Key,
 };
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
+    call::Server,
     delete::{self, Deletion, FOREGROUND, ORPHAN},
     kinds::Kind,
-    server::Server,
     store::{Effect, Key, Object, Write, version_of},
 };
 

@@ -8,11 +8,11 @@ use super::{
     admit,
     answer::Answer,
     body,
+    call::Call,
     failure::{Cause, Failure},
     kinds::{Kind, Nature},
     options, protobuf,
     read::{self, place, show},
-    server::Call,
     store::{Effect, Key, Object, Refusal, Store, Write, version_of},
 };
 

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::{
     answer::Answer,
     body,
+    call::Call,
     failure::Failure,
     kinds::{Column, Kind, Nature},
     metadata::NameRule,
     negotiate::Form,
     patch,
     schema::Schema,
-    server::Call,
     table::{self, Include},
 };
 

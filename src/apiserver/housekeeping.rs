@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    call::Server,
     collector,
     delete::{self, Deletion},
     kinds::Nature,
     namespaces,
-    server::Server,
     store::Key,
 };
 

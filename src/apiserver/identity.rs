@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{failure::Failure, server::Call};
+use super::{call::Call, failure::Failure};
 
 /// The body's apiVersion must be the path's.
 pub(super) fn check_version(call: &Call<'_>, object: &Value) -> Result<(), Failure> {

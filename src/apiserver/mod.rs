@@ -18,6 +18,7 @@ mod kinds;
 
 mod access;
 mod body;
+mod call;
 mod negotiate;
 mod options;
 mod path;
@@ -55,8 +56,8 @@ pub use access::{ADMINS, COMPONENTS, Identity, VIEWERS};
 pub use store::OpenError;
 
 use access::{Access, User};
+use call::Server;
 use kinds::Kinds;
-use server::Server;
 use store::Store;
 
 /// What a server is made of.

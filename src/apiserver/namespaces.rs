@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{
     admit,
     answer::Answer,
+    call::{Call, Server},
     delete::{self, Deletion},
     failure::Failure,
     kinds::Nature,
     read::show,
-    server::{Call, Server},
     store::{Effect, Key, Object, Refusal, Store, Write, version_of},
 };
 

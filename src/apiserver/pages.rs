@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer},
+    call::{Server, not_this_method},
     discovery,
     failure::Failure,
     negotiate::{self, Form},
     openapi,
     options::Query,
-    server::{Server, not_this_method},
 };
 
 /// The Kubernetes version whose behaviour is served, as clients compare it with their own.

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
+    call::Call,
     failure::{Cause, Failure},
     kinds::{Kind, selector_to_stored, served},
     negotiate::Form,
     options::Query,
     selector::{FieldSelector, LabelSelector},
-    server::Call,
     store::{Key, Object},
     table::{self, Include},
 };

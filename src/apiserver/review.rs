@@ -7,10 +7,9 @@ use super::{
     admit,
     answer::Answer,
     body,
+    call::Call,
     failure::{Cause, Failure},
-    fields, identity, kinds, options,
-    server::Call,
-    write,
+    fields, identity, kinds, options, write,
 };
 
 /// POST of a review: the question comes back with its answer as status.

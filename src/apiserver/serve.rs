@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{access::User, server::Server};
+use super::{access::User, call::Server};
 
 /// Connections at a time. kubectl and controllers use a handful each.
 const CONNECTIONS_MAX: usize = 1024;

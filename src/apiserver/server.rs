@@ -7,65 +7,23 @@ use bytes::Bytes;
 use http::{Response, header, request::Parts};
 
 use super::{
-    access::{Access, Action, User, is_public},
+    access::{Action, User, is_public},
     answer::{self, Answer, Style},
-    body, delete,
+    body,
+    call::{Call, Server, not_this_method},
+    delete,
     failure::Failure,
-    fleet::Fleet,
-    kinds::{Kind, Kinds, Nature},
+    kinds::{Kind, Nature},
     negotiate::{self, Form},
     options::Query,
     pages,
     path::{self, Request, Route},
     read, review,
     selector::FieldSelector,
-    store::Store,
     watch, write,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Everything that requests share.
-pub(super) struct Server {
-    pub(super) store: Arc<Store>,
-    pub(super) kinds: Kinds,
-    pub(super) access: Access,
-    pub(super) fleet: Option<Fleet>,
-}
-
-/// One resource request on its way.
-pub(super) struct Call<'a> {
-    pub(super) server: &'a Arc<Server>,
-    pub(super) kind: &'a Arc<Kind>,
-    pub(super) user: &'a User,
-    pub(super) request: Request,
-    pub(super) query: &'a Query,
-    pub(super) parts: &'a Parts,
-    pub(super) form: Form,
-}
-
-impl Call<'_> {
-    pub(super) fn content_type(&self) -> &str {
-        answer::text(&self.parts.headers, header::CONTENT_TYPE)
-    }
-
-    /// `group/version`, as the path has it.
-    pub(super) fn group_version(&self) -> &str {
-        let path = self.parts.uri.path().trim_matches('/');
-        let start = "apis/".len();
-        let end = path.match_indices('/').nth(2).map_or(path.len(), |(at, _)| at);
-        path.get(start..end).unwrap_or_default()
-    }
-
-    pub(super) fn user_agent(&self) -> &str {
-        answer::text(&self.parts.headers, header::USER_AGENT)
-    }
-
-    /// 404 of the object that the path names.
-    pub(super) fn not_found(&self) -> Failure {
-        Failure::not_found(&self.kind.group, &self.kind.plural, &self.request.name)
-    }
-}
 
 impl Server {
     /// Answers one request of `user`; `None` is a caller without a certificate.
@@ -199,12 +157,6 @@ fn verb_fault(kind: &Kind, request: &Request) -> Option<Failure> {
     }
     let unnamed = request.name.is_empty() && matches!(request.verb, "update" | "patch");
     unnamed.then(|| Failure::bad_request("name must be provided"))
-}
-
-/// 405 as the paths of built-in kinds give it.
-pub(super) fn not_this_method() -> Failure {
-    Failure::plain(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-        .with_causes(vec![])
 }
 
 fn action(request: &Request) -> Action<'_> {

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::{
     answer::Answer,
+    call::Call,
     failure::{Cause, Failure},
     kinds::{Kind, served},
     negotiate::Form,
     read::{Selection, broken_version, place},
-    server::Call,
     store::{EventType, Object, Store},
     table::{self, Include},
 };

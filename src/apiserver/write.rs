@@ -9,6 +9,7 @@ use super::{
     admit::{self, Fields, Outcome},
     answer::Answer,
     body::{self, Decoded},
+    call::Call,
     failure::Failure,
     fields::{self, Writer},
     identity,
@@ -18,7 +19,6 @@ use super::{
     patch,
     read::{place, show},
     schema::Scope,
-    server::Call,
     store::{Effect, Key, Object, Refusal, Write, version_of},
 };
 

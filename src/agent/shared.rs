@@ -1,0 +1,69 @@
+//! What all parts of the agent hold together: state, the line to the site, and the bells they ring for each other. It
+//! decides nothing.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    attempts::Attempts,
+    config::LocalConfig,
+    content::Cache,
+    link::Link,
+    messages::About,
+    run::Launcher,
+    session::Session,
+    store::{Standing, Store, StoreError},
+};
+use crate::{clock, content::digest::Digest, model::identity::ProgramIdentity, trust::device::DeviceKey};
+
+/// What all parts of the agent share.
+pub struct Shared {
+    /// State directory.
+    pub state: PathBuf,
+    /// The owner's configuration.
+    pub config: LocalConfig,
+    /// Database.
+    pub store: Store,
+    /// Line to the site.
+    pub link: Link,
+    /// Content cache.
+    pub cache: Cache,
+    /// Who this client is; replaced when the certificate is renewed.
+    pub(super) session: Mutex<Arc<Session>>,
+    /// The device's key, which stays.
+    pub(super) key: DeviceKey,
+    /// How supervisors are started.
+    pub launcher: Launcher,
+    /// Something changed: look at the offers.
+    pub wake: Notify,
+    /// Something is in the outbox.
+    pub outbox: Notify,
+    /// Poll now.
+    pub poll: Notify,
+    /// Read the inventory now.
+    pub inventory: Notify,
+    /// Programs being prepared or run by this process, and pauses after failures.
+    pub(super) programs: Attempts<ProgramIdentity>,
+    /// Package records being fetched, and pauses after failures.
+    pub(super) records: Attempts<Digest>,
+}
+
+impl Shared {
+    /// Who this client is.
+    #[must_use]
+    pub fn session(&self) -> Arc<Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a report into the outbox, once for every change.
+    pub(super) fn say(&self, about: About, standing: Standing, detail: &str) -> Result<(), StoreError> {
+        if self.store.say(&about.report(standing, detail, clock::now()))? {
+            self.outbox.notify_one();
+        }
+        Ok(())
+    }
+}
