@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cel::{Context, Program, Value};
 use serde::Serialize;
 
+use super::free_names::first_unknown;
 use crate::wire::inventory::Inventory;
 
 /// Characters of a query at most; the schema of the kind says the same.
@@ -72,11 +73,9 @@ impl Query {
     /// If it does not parse, or names a variable other than `client`.
     pub fn compile(text: &str) -> Result<Self, QueryError> {
         let program = Program::compile(text).map_err(|error| QueryError::Parse(error.to_string()))?;
-        let references = program.references();
-        if let Some(unknown) = references.variables().into_iter().find(|name| *name != "client") {
+        if let Some(unknown) = first_unknown(program.expression(), &["client"]) {
             return Err(QueryError::Unknown(unknown.to_owned()));
         }
-        drop(references);
         Ok(Self { program })
     }
 
@@ -163,6 +162,7 @@ mod tests {
                     ..Platform::default()
                 },
                 cpus: 4,
+                addresses: vec!["10.1.0.7".into(), "192.0.2.1".into()],
                 packages: [("bash".to_owned(), "5.2".to_owned())].into(),
                 facts: [("role".to_owned(), serde_json::json!({"name": "kiosk"}))].into(),
                 ..Inventory::default()
@@ -188,6 +188,9 @@ mod tests {
             (r#""vim" in client.packages"#, false),
             (r#"client.facts.role.name == "kiosk""#, true),
             ("client.cpus >= 4", true),
+            (r#"client.addresses.exists(a, a.startsWith("10.1."))"#, true),
+            (r#"client.addresses.all(a, client.addresses.exists_one(b, a == b))"#, true),
+            (r#"client.packages.exists(name, name == "vim") || client.addresses.filter(a, a == "::1") != []"#, false),
             (r#"has(client.labels.site)"#, false),
         ] {
             assert_eq!(Query::compile(text).unwrap().selects(&client("c1", "x")), Ok(expected), "{text}");
@@ -208,6 +211,11 @@ mod tests {
     fn bad_queries_are_refused() {
         assert!(matches!(Query::compile("client.id =="), Err(QueryError::Parse(_))));
         assert_eq!(Query::compile("machine.id == 'a'").err(), Some(QueryError::Unknown("machine".into())));
+        // A macro's own variable is known inside the macro and nowhere else.
+        for outside in ["client.addresses.all(a, b == a)", "client.addresses.exists(b, true) && b", "b.map(b, b) == []"]
+        {
+            assert_eq!(Query::compile(outside).err(), Some(QueryError::Unknown("b".into())), "{outside}");
+        }
         assert!(Query::compile("client.id").unwrap().selects(&client("c1", "x")).is_err());
     }
 }

@@ -4,6 +4,8 @@
 pub mod clause;
 pub mod distribution;
 #[cfg(feature = "server")]
+mod free_names;
+#[cfg(feature = "server")]
 pub mod membership;
 pub mod offer;
 pub mod run;
