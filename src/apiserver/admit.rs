@@ -55,10 +55,17 @@ pub(super) fn fields(
 ) -> Result<Value, Failure> {
     let kind = call.kind;
     let Decoded { mut object, duplicates } = decoded;
-    let sent = (source == Fields::Patched && options.validation == Validation::Strict).then(|| object.clone());
+    let sent = (source == Fields::Patched).then(|| object.clone());
+    let refused = |why: String| match &sent {
+        Some(whole) => {
+            let cause = Cause::invalid("patch", &json!(whole.to_string()), why);
+            Failure::invalid("", "", "", vec![cause])
+        }
+        None => undecodable(kind, &why),
+    };
     let mut faults = duplicate_warnings(&duplicates);
     let unknown = kind.schema.prune(&mut object);
-    let metadata = metadata::decode(&mut object, &kind.kind, &kind.version)?;
+    let metadata = metadata::decode(&mut object).map_err(refused)?;
     if object["metadata"].is_null() {
         object["metadata"] = json!({});
     }
@@ -68,21 +75,15 @@ pub(super) fn fields(
         Validation::Ignore => {}
         Validation::Warn => warnings.extend(faults),
         Validation::Strict => {
-            let list = faults.join(", ");
-            return Err(match sent {
-                Some(whole) => {
-                    let cause =
-                        Cause::invalid("patch", &json!(whole.to_string()), format!("strict decoding error: {list}"));
-                    Failure::invalid("", "", "", vec![cause])
-                }
-                None => Failure::bad_request(format!(
-                    "{0} in version {1:?} cannot be handled as a {0}: strict decoding error: {list}",
-                    kind.kind, kind.version
-                )),
-            });
+            return Err(refused(format!("strict decoding error: {}", faults.join(", "))));
         }
     }
     Ok(object)
+}
+
+/// 400: the body is no object of the kind.
+pub(super) fn undecodable(kind: &Kind, why: &str) -> Failure {
+    Failure::bad_request(format!("{0} in version {1:?} cannot be handled as a {0}: {why}", kind.kind, kind.version))
 }
 
 /// What is said of keys that occur twice.
@@ -233,6 +234,9 @@ fn check_precondition(call: &Call<'_>, object: &Value, live: &Value) -> Result<(
             Err(failure)
         }
         sent if live["metadata"]["resourceVersion"] == sent => Ok(()),
+        sent if sent.parse::<u64>().is_err() => {
+            Err(Failure::internal(format!("strconv.ParseUint: parsing {sent:?}: invalid syntax")))
+        }
         _ => Err(Failure::stale(&kind.group, &kind.plural, &call.request.name)),
     }
 }
@@ -269,10 +273,8 @@ fn keep(kind: &Kind, object: &mut Value, live: &Value, scope: Scope) {
             owner.insert(set_by_server.into(), have.clone());
         }
     }
-    if live["metadata"]["deletionTimestamp"].is_null() {
-        owner.remove("deletionTimestamp");
-        owner.remove("deletionGracePeriodSeconds");
-    }
+    // nobody's claim about an object's birth is heard
+    owner.insert("creationTimestamp".into(), live["metadata"]["creationTimestamp"].clone());
     if !has_generation(kind) {
         owner.remove("generation");
     }

@@ -43,7 +43,7 @@ where
 /// Decodes a body that is an object of `kind`, by its content type.
 pub(super) fn decode(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<Decoded, Failure> {
     let refused = |problem: Problem| problem.refusal(kind, bytes);
-    let decoded = match content_type.split(';').next().unwrap_or_default().trim() {
+    let mut decoded = match content_type.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" => json(bytes).map_err(refused)?,
         "application/yaml" => yaml(bytes).map_err(refused)?,
         "application/vnd.kubernetes.protobuf" if !kind.is_custom() => {
@@ -64,8 +64,17 @@ pub(super) fn decode(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<De
     if decoded.object["kind"].as_str().is_none_or(str::is_empty) {
         return Err(refused(Problem::Missing("Kind")));
     }
-    if decoded.object["apiVersion"].as_str().is_none_or(str::is_empty) {
-        return Err(refused(Problem::Missing("apiVersion")));
+    match &decoded.object["apiVersion"] {
+        Value::String(_) => {}
+        // a built-in type knows its own; of a custom kind the caller compares it with the path
+        Value::Null if !kind.is_custom() => decoded.object["apiVersion"] = kind.api_version().into(),
+        Value::Null => {}
+        other => {
+            let found = word(other);
+            return Err(refused(Problem::Json(format!(
+                "json: cannot unmarshal {found} into Go struct field .apiVersion of type string"
+            ))));
+        }
     }
     Ok(decoded)
 }
@@ -76,7 +85,20 @@ pub(super) fn decode_apply(bytes: &[u8]) -> Result<Decoded, Failure> {
         if bytes.trim_ascii_start().starts_with(b"{") { json(bytes).or_else(|_| yaml(bytes)) } else { yaml(bytes) };
     let fault = |e: String| Failure::bad_request(format!("error decoding YAML: error converting YAML to JSON: {e}"));
     let decoded = decoded.map_err(|p| fault(p.to_string()))?;
-    if decoded.object.is_object() { Ok(decoded) } else { Err(fault("an apply needs an object".into())) }
+    match &decoded.object {
+        Value::Object(_) => Ok(decoded),
+        Value::Null => Ok(Decoded { object: Value::Object(Map::new()), duplicates: vec![] }),
+        other => Err(Failure::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value \
+             of type map[string]interface {{}}",
+            word(other)
+        ))),
+    }
+}
+
+/// The keys that a JSON text has twice; none if it is no JSON, which is somebody else's to say.
+pub(super) fn duplicates(bytes: &[u8]) -> Vec<String> {
+    json(bytes).map(|d| d.duplicates).unwrap_or_default()
 }
 
 /// Decodes the options of a deletion.
@@ -102,7 +124,7 @@ enum Problem {
     Missing(&'static str),
 }
 
-fn word(value: &Value) -> &'static str {
+pub(super) fn word(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -111,6 +133,11 @@ fn word(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
+}
+
+/// What is said of a JSON value that should be an object with a kind.
+pub(super) fn no_object(value: &Value) -> String {
+    Problem::NoObject(value.clone()).to_string()
 }
 
 impl Problem {

@@ -22,6 +22,9 @@ const ATTEMPTS: usize = 1000;
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
 pub(super) const ORPHAN: &str = "orphan";
 
+/// Namespaces that every client may count on.
+const LASTING: &[&str] = &["default", "kube-system", "kube-public"];
+
 /// What a deletion asks for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deletion {
@@ -50,8 +53,8 @@ pub(super) enum Deleted {
 pub(super) async fn one(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
     let deletion = deletion(call, bytes)?;
     let key = Key::new(&call.kind.resource, place(call), &call.request.name);
-    if call.kind.nature == Nature::Namespace && call.request.name == "default" {
-        return Err(Failure::forbidden("", "namespaces", "default", "this namespace may not be deleted"));
+    if call.kind.nature == Nature::Namespace && LASTING.contains(&call.request.name.as_str()) {
+        return Err(Failure::forbidden("", "namespaces", &call.request.name, "this namespace may not be deleted"));
     }
     match delete(&call.server.store, call.kind, &key, &deletion).await? {
         // a namespace is answered as it ends
@@ -173,6 +176,9 @@ fn marked(kind: &Kind, live: &Value, policy: Option<Policy>) -> Value {
 /// Reads the options from the body, or from the query if there is none.
 fn deletion(call: &Call<'_>, bytes: &[u8]) -> Result<Deletion, Failure> {
     let query = call.query;
+    if bytes.is_empty() {
+        query.number("gracePeriodSeconds")?;
+    }
     let given = match bytes {
         [] => json!({
             "dryRun": query.all("dryRun").collect::<Vec<_>>(),
@@ -213,8 +219,20 @@ fn read_options(call: &Call<'_>, bytes: &[u8]) -> Result<Value, Failure> {
             decoded["kind"], decoded["apiVersion"]
         )));
     }
-    if decoded.is_null() {
-        decoded = json!({});
+    match &decoded {
+        Value::Null => decoded = json!({}),
+        Value::Object(_) => {}
+        other => return Err(Failure::bad_request(body::no_object(other))),
+    }
+    // a precondition that cannot be read must not become none
+    for (field, wanted) in [("uid", "types.UID"), ("resourceVersion", "string")] {
+        let value = &decoded["preconditions"][field];
+        if !value.is_null() && !value.is_string() {
+            return Err(Failure::bad_request(format!(
+                "json: cannot unmarshal {} into Go struct field Preconditions.preconditions.{field} of type {wanted}",
+                body::word(value)
+            )));
+        }
     }
     Ok(decoded)
 }
@@ -231,7 +249,7 @@ fn policy(given: &Value, causes: &mut Vec<Cause>) -> Option<Policy> {
         (Some("Foreground"), _) => Some(Policy::Foreground),
         (Some("Orphan"), _) | (None, Some(true)) => Some(Policy::Orphan),
         (Some(other), _) => {
-            let known = ["Background", "Foreground", "Orphan"].map(|s| format!("{s:?}"));
+            let known = ["Foreground", "Background", "Orphan", "nil"].map(|s| format!("{s:?}"));
             causes.push(Cause::not_supported("propagationPolicy", &json!(other), &known));
             None
         }

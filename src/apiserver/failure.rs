@@ -220,6 +220,11 @@ impl Failure {
         Self::plain(405, "MethodNotAllowed", message).about("", group, plural)
     }
 
+    /// 404 of a built-in path that leads nowhere.
+    pub fn no_such_resource() -> Self {
+        Self::plain(404, "NotFound", "the server could not find the requested resource").with_causes(vec![])
+    }
+
     /// 406 with what could be had.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         let message = format!("only the following media types are accepted: {}", accepted.join(", "));

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{call::Call, failure::Failure};
+use super::{
+    call::Call,
+    failure::{Cause, Failure},
+};
 
 /// The body's apiVersion must be the path's.
 pub(super) fn check_version(call: &Call<'_>, object: &Value) -> Result<(), Failure> {
@@ -13,6 +16,20 @@ pub(super) fn check_version(call: &Call<'_>, object: &Value) -> Result<(), Failu
     Err(Failure::bad_request(format!(
         "the API version in the data ({sent}) does not match the expected API version ({expected})"
     )))
+}
+
+/// What a patch leaves must still be of the path's apiVersion.
+pub(super) fn check_patched_version(call: &Call<'_>, object: &Value) -> Result<(), Failure> {
+    let (sent, expected) = (&object["apiVersion"], call.kind.api_version());
+    if sent.is_null() {
+        let why = "Internal error occurred: Object 'apiVersion' is missing in 'object has no apiVersion field'";
+        return Err(Failure::plain(500, "InternalError", why));
+    }
+    if *sent == *expected {
+        return Ok(());
+    }
+    let cause = Cause::invalid("apiVersion", sent, format!("must be {expected}"));
+    Err(Failure::invalid("", &call.kind.kind, &call.request.name, vec![cause]))
 }
 
 /// The body's namespace, if it has one, must be the path's; cluster-scoped kinds drop it.
@@ -65,7 +82,8 @@ pub(super) fn check_applied(call: &Call<'_>, object: &Value) -> Result<(), Failu
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
     check_namespace(call, object)?;
-    check_name(call, object)
+    // who leaves the name out means the object that the path names, if there is one
+    if object["metadata"]["name"].is_null() { Ok(()) } else { check_name(call, object) }
 }
 
 /// An apply that names a uid is about an object that exists.

@@ -77,7 +77,7 @@ pub(super) fn read(query: &Query, kind: &str, apply: bool) -> Result<WriteOption
         }
     }
     causes.extend(metadata::field_manager(&manager, "fieldManager"));
-    let runs: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
+    let runs: Vec<&str> = query.all("dryRun").collect();
     causes.extend(dry_run_fault(&runs));
     let validation = match query.get("fieldValidation") {
         "" | "Warn" => Validation::Warn,

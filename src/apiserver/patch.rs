@@ -21,8 +21,10 @@ pub fn merge_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
 
 /// `object` after a JSON patch given as the request's body. Which operation fails is not told, as by the real server.
 pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
-    let Value::Array(operations) = parse(body)? else {
-        return Err(mistyped(&parse(body)?, "[]handlers.jsonPatchOp"));
+    let operations = match parse(body)? {
+        Value::Array(operations) => operations,
+        Value::Null => vec![],
+        other => return Err(mistyped(&other, "[]handlers.jsonPatchOp")),
     };
     let count = operations.len();
     if count > MAX_JSON_PATCH_OPERATIONS {
@@ -35,16 +37,40 @@ pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
         return Err(mistyped(other, "handlers.jsonPatchOp"));
     }
     let mut object = object.clone();
-    for operation in operations {
+    for mut operation in operations {
+        complete(&mut operation, &object);
         let operation = serde_json::from_value(operation).map_err(|_| Failure::unprocessable())?;
         step(&mut object, operation)?;
     }
     Ok(object)
 }
 
+/// Two liberties that are of the operation alone: an operation without a value means null, and a negative index counts from a list's end.
+fn complete(operation: &mut Value, object: &Value) {
+    let Some(members) = operation.as_object_mut() else { return };
+    let verb = members.get("op").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if matches!(verb.as_str(), "add" | "replace" | "test") {
+        members.entry("value").or_insert(Value::Null);
+    }
+    for (member, beyond) in [("from", 0), ("path", usize::from(matches!(verb.as_str(), "add" | "move" | "copy")))] {
+        let Some(Value::String(path)) = members.get_mut(member) else { continue };
+        let Some((parent, back)) = path.rsplit_once("/-") else { continue };
+        let length = object.pointer(parent).and_then(Value::as_array).map(Vec::len);
+        if let (Some(length), Ok(back)) = (length, back.parse::<usize>())
+            && let Some(index) = (length + beyond).checked_sub(back)
+        {
+            *path = format!("{parent}/{index}");
+        }
+    }
+}
+
 /// Two liberties of the real server: a missing member passes a test for null, and `replace` of a missing member adds it.
 fn step(object: &mut Value, operation: PatchOperation) -> Result<(), Failure> {
     let operation = match operation {
+        // a patch is of an object's members, not a new object
+        PatchOperation::Add(AddOperation { path, .. }) if path.as_str().is_empty() => {
+            return Err(Failure::unprocessable());
+        }
         PatchOperation::Test(test) if test.value.is_null() && object.pointer(test.path.as_str()).is_none() => {
             return match missing_member(object, test.path.as_str()) {
                 true => Ok(()),
@@ -106,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_index_counts_from_the_end_and_a_missing_value_is_null() {
+        let list = |operations| patched(json!({"l": [1, 2]}), operations).map(|o| o["l"].clone());
+        assert_eq!(list(json!([{"op": "remove", "path": "/l/-1"}])), Ok(json!([1])));
+        assert_eq!(list(json!([{"op": "add", "path": "/l/-1", "value": 3}])), Ok(json!([1, 2, 3])));
+        assert_eq!(list(json!([{"op": "replace", "path": "/l/-2", "value": 3}])), Ok(json!([3, 2])));
+        assert_eq!(list(json!([{"op": "add", "path": "/l/-"}])), Ok(json!([1, 2, null])));
+        assert_eq!(list(json!([{"op": "remove", "path": "/l/-3"}])), Err(422));
+        assert_eq!(patched(json!({"-1": 5}), json!([{"op": "remove", "path": "/-1"}])), Ok(json!({})));
+        assert_eq!(patched(json!({}), json!([{"op": "add", "path": "", "value": {}}])), Err(422));
+        assert_eq!(patched(json!({"a": 1}), Value::Null), Ok(json!({"a": 1})));
+    }
+
+    #[test]
     fn any_failing_operation_is_the_same_422() {
         for operation in [
             json!({"op": "test", "path": "/a", "value": 2}),
@@ -114,6 +153,7 @@ mod tests {
             json!({"op": "replace", "path": "/l/9", "value": 1}),
             json!({"op": "frobnicate", "path": "/a"}),
             json!({"op": "add", "value": 1}),
+            json!({"op": "remove", "path": ""}),
         ] {
             let body = json!([operation]).to_string();
             let failure = json_patch(&json!({"a": 1, "l": [1]}), body.as_bytes()).unwrap_err();

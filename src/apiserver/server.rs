@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Response, header, request::Parts};
 
 use super::{
-    access::{Action, User, is_public},
+    access::{ANONYMOUS, Action, User, is_public},
     answer::{self, Answer, Style},
     body,
     call::{Call, Server, not_this_method},
@@ -59,8 +59,9 @@ impl Server {
         let route = path::route(&parts.method, &decoded, watching, name);
         let user = match (user, &route) {
             (Some(user), _) => impersonated(user, parts)?,
-            (None, Route::Other(page)) if is_public(page) => User { name: "system:anonymous".into(), groups: vec![] },
-            (None, _) => return Err(Failure::unauthorized()),
+            // credentials that are nobody's; only certificates are known here
+            (None, _) if parts.headers.contains_key(header::AUTHORIZATION) => return Err(Failure::unauthorized()),
+            (None, _) => User { name: ANONYMOUS.into(), groups: vec![] },
         };
         match route {
             Route::Other(page) => {
@@ -93,10 +94,15 @@ impl Server {
         let Some(kind) = self.kinds.find(&request.group, &request.version, &request.resource) else {
             return Ok(Answer::no_such_page());
         };
+        if let Some(why) = unspeakable(&request.name) {
+            return Err(Failure::bad_request(format!("Name parameter invalid: {:?}: {why}", request.name)));
+        }
         if !place_exists(kind, &request) {
-            let unknown_part = kind.is_custom() && !request.subresource.is_empty() && !request.trailing;
+            let unknown_part = kind.is_custom() && !request.subresource.is_empty();
+            let built_in_part = !kind.is_custom() && !request.subresource.is_empty() && !request.trailing;
             return match unknown_part {
                 true => Err(Failure::not_found(&kind.group, &kind.plural, &request.name)),
+                false if built_in_part => Err(Failure::no_such_resource()),
                 false => Ok(Answer::no_such_page()),
             };
         }
@@ -120,6 +126,16 @@ impl Server {
             "delete" => delete::one(&call, &body::collect(body).await?).await,
             _ => delete::collection(&call, &body::collect(body).await?).await,
         }
+    }
+}
+
+/// Why a name cannot be part of any path.
+fn unspeakable(name: &str) -> Option<&'static str> {
+    match name {
+        "." => Some("may not be '.'"),
+        ".." => Some("may not be '..'"),
+        name if name.contains('%') => Some("may not contain '%'"),
+        _ => None,
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) fn json_fault(bytes: &[u8], error: &serde_json::Error) -> String {
             format!("invalid character '{c}' after top-level value")
         }
         (text, Some(c)) if text.starts_with("expected value") => {
+            // a byte that no key makes is told by its number
+            let c = if c.is_control() { format!("\\u{:04x}", c as u32) } else { c.to_string() };
             format!("invalid character '{c}' looking for beginning of value")
         }
         (text, _) => text,

@@ -70,6 +70,11 @@ pub(super) fn open(call: &Call<'_>) -> Result<Answer, Failure> {
         text => text.parse::<u64>().map_err(|_| Failure::internal(broken_version(text)))?,
     };
     let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
+    if !query.get("continue").is_empty() {
+        // the real server names this field
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        return Err(Failure::invalid_options("ListOptions", vec![Cause::forbidden("resourceVersionMatch", why)]));
+    }
     let initial = initial_events(query)?;
     let start = match (initial, asked) {
         (Some(true), _) => Start::Present { marked: bookmarks },
@@ -96,10 +101,16 @@ fn initial_events(query: &super::options::Query) -> Result<Option<bool>, Failure
     let mut causes = vec![];
     match (wanted, matching) {
         (None, "") | (Some(_), "NotOlderThan") => return Ok(wanted),
-        (None, _) => causes.push(Cause::forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
+        (None, other) => {
+            causes.push(Cause::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
+            if other != "NotOlderThan" {
+                let known = ["\"NotOlderThan\"".to_owned()];
+                causes.push(Cause::not_supported("resourceVersionMatch", &json!(other), &known));
+            }
+        }
         (Some(_), "") => causes.push(Cause::forbidden(
             "resourceVersionMatch",
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",

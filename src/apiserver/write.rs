@@ -117,18 +117,18 @@ pub(super) async fn patch(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failu
     let content_type = call.content_type().split(';').next().unwrap_or_default().trim();
     match content_type {
         "application/apply-patch+yaml" => apply(call, bytes).await,
-        "application/merge-patch+json" | "application/json-patch+json" => {
+        "application/merge-patch+json" => {
             let options = options::read(call.query, "PatchOptions", false)?;
-            let is_merge = content_type == "application/merge-patch+json";
-            patched(call, &options, |live| {
-                if is_merge { patch::merge_patch(live, bytes) } else { patch::json_patch(live, bytes) }
-            })
-            .await
+            patched(call, &options, body::duplicates(bytes), |live| patch::merge_patch(live, bytes)).await
+        }
+        "application/json-patch+json" => {
+            let options = options::read(call.query, "PatchOptions", false)?;
+            patched(call, &options, vec![], |live| patch::json_patch(live, bytes)).await
         }
         // kubectl edits built-in kinds so; without lists that merge by key the two patches mean the same
         "application/strategic-merge-patch+json" if !call.kind.is_custom() => {
             let options = options::read(call.query, "PatchOptions", false)?;
-            patched(call, &options, |live| super::strategic::patch(live, bytes)).await
+            patched(call, &options, vec![], |live| super::strategic::patch(live, bytes)).await
         }
         _ => {
             let mut types =
@@ -144,13 +144,14 @@ pub(super) async fn patch(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failu
 async fn patched(
     call: &Call<'_>,
     options: &WriteOptions,
+    duplicates: Vec<String>,
     compute: impl Fn(&Value) -> Result<Value, Failure>,
 ) -> Result<Answer, Failure> {
     let mut warnings = vec![];
     let object = change(call, options, &mut warnings, |live, warnings| {
         let object = compute(live)?;
-        identity::check_version(call, &object)?;
-        let decoded = Decoded { object, duplicates: vec![] };
+        identity::check_patched_version(call, &object)?;
+        let decoded = Decoded { object, duplicates: duplicates.clone() };
         let object = admit::fields(call, decoded, options, Fields::Patched, warnings)?;
         identity::check_namespace(call, &object)?;
         identity::check_name(call, &object)?;
@@ -188,6 +189,7 @@ async fn apply(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
         if !call.request.subresource.is_empty() {
             return Err(call.not_found());
         }
+        identity::check_name(call, &applied)?;
         identity::check_applied_uid(call, &applied)?;
         let mut object = merged(call, None, &applied, writer, options.force)?;
         if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -211,7 +213,7 @@ fn merged(
     force: bool,
 ) -> Result<Value, Failure> {
     let mut object = fields::apply(&call.kind.schema, live, applied, writer, force)?;
-    metadata::decode(&mut object, &call.kind.kind, &call.kind.version)?;
+    metadata::decode(&mut object).map_err(|why| admit::undecodable(call.kind, &why))?;
     Ok(object)
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    apiserver::{ApiServer, Identity, Options, credentials::Credentials},
+    apiserver::{ApiServer, Identity, OpenError, Options, credentials::Credentials},
     clock,
     trust::secret_file,
 };
@@ -44,12 +44,14 @@ impl Apiserver {
     async fn serve(self) -> Result<()> {
         let Apiserver { state, listen, crds } = self;
         make_private(&state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
-        let crds = match &crds {
-            Some(folder) => read_definitions(folder)?,
+        let definitions = crds.as_deref().map(read_definitions).transpose()?;
+        let crds = match &definitions {
+            Some(read) => read.iter().map(|(_, document)| document.clone()).collect(),
             None => compiled_in()?,
         };
         let credentials = Credentials::load_or_create(&state.join("api"), clock::now())?;
-        let server = ApiServer::open(Options { database: state.join("api.db"), crds, fleet: None })?;
+        let server = ApiServer::open(Options { database: state.join("api.db"), crds, fleet: None })
+            .map_err(|error| placed(error, &definitions.unwrap_or_default()))?;
         let listener = tokio::net::TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
@@ -85,8 +87,20 @@ fn compiled_in() -> Result<Vec<Value>> {
     crate::api::crds().iter().map(|crd| Ok(serde_json::to_value(crd)?)).collect()
 }
 
-/// The documents of a folder, in the order of their files' names.
-fn read_definitions(folder: &Path) -> Result<Vec<Value>> {
+/// Says in which file the definition is that cannot be served.
+fn placed(error: OpenError, definitions: &[(PathBuf, Value)]) -> anyhow::Error {
+    let file = match &error {
+        OpenError::Definition { name, .. } => definitions.iter().find(|(_, d)| d["metadata"]["name"] == name.as_str()),
+        _ => None,
+    };
+    match file {
+        Some((file, _)) => anyhow::Error::new(error).context(format!("{} cannot be served", file.display())),
+        None => error.into(),
+    }
+}
+
+/// The documents of a folder with their files, in the order of the files' names.
+fn read_definitions(folder: &Path) -> Result<Vec<(PathBuf, Value)>> {
     let listed = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut files: Vec<PathBuf> = listed.map(|f| Ok(f?.path())).collect::<std::io::Result<_>>()?;
     files.retain(|f| f.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known)));
@@ -103,7 +117,7 @@ fn read_definitions(folder: &Path) -> Result<Vec<Value>> {
                 file.display(),
                 document["kind"]
             );
-            documents.push(document);
+            documents.push((file.clone(), document));
         }
     }
     Ok(documents)

@@ -65,6 +65,9 @@ pub(super) fn kinds() -> Vec<Kind> {
 fn stored() -> Vec<Kind> {
     let conditions = json!({"properties": {"status": {"properties": {"conditions": {
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}}}}});
+    let one = json!({"x-kubernetes-map-type": "atomic"});
+    let event = json!({"properties": {"involvedObject": one, "related": one}});
+    let new_event = json!({"properties": {"regarding": one, "related": one}});
     let event_columns: &[(&str, &str, i64)] = &[
         ("Last Seen", "string", 0),
         ("Type", "string", 0),
@@ -86,7 +89,7 @@ fn stored() -> Vec<Kind> {
         },
         Spec {
             kind: "Event", plural: "events", short_names: &["ev"], nature: Nature::Event, fields: EVENT_FIELDS,
-            schema: schema_of::<core::v1::Event>(), columns: event_columns, ..PLAIN
+            schema: merged(schema_of::<core::v1::Event>(), &event), columns: event_columns, ..PLAIN
         },
         Spec {
             kind: "Namespace", plural: "namespaces", short_names: &["ns"], nature: Nature::Namespace,
@@ -120,7 +123,7 @@ fn stored() -> Vec<Kind> {
         },
         Spec {
             group: "events.k8s.io", kind: "Event", plural: "events", short_names: &["ev"], nature: Nature::NewEvent,
-            fields: EVENT_FIELDS, schema: schema_of::<events::v1::Event>(), columns: event_columns, ..PLAIN
+            fields: EVENT_FIELDS, schema: merged(schema_of::<events::v1::Event>(), &new_event), columns: event_columns, ..PLAIN
         },
     ]
     .into_iter()

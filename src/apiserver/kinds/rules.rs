@@ -73,7 +73,11 @@ fn base64_members(kind: &Kind, data: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-fn prepare_lease(object: &Value) -> Result<(), Failure> {
+fn prepare_lease(object: &mut Value) -> Result<(), Failure> {
+    // behind gates that the real server has closed: dropped without a word
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.retain(|member, _| member != "preferredHolder" && member != "strategy");
+    }
     for field in ["acquireTime", "renewTime"] {
         let Some(text) = object["spec"][field].as_str() else { continue };
         let micro =
@@ -93,8 +97,8 @@ fn prepare_lease(object: &Value) -> Result<(), Failure> {
 pub(in super::super) fn disown_given(kind: &Kind, object: &mut Value) {
     let given: &[&str] = match kind.nature {
         Nature::Custom | Nature::Secret | Nature::ConfigMap => return,
-        Nature::Event => &["f:involvedObject", "f:source"],
-        Nature::NewEvent => &["f:regarding", "f:deprecatedSource"],
+        Nature::Event => &["f:source"],
+        Nature::NewEvent => &["f:deprecatedSource"],
         _ => &["f:spec"],
     };
     for entry in object["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
@@ -102,6 +106,9 @@ pub(in super::super) fn disown_given(kind: &Kind, object: &mut Value) {
         for member in given {
             let Some(inner) = fields.get_mut(*member).and_then(Value::as_object_mut) else { continue };
             inner.remove(".");
+            if kind.nature == Nature::Namespace {
+                inner.remove("f:finalizers");
+            }
             if inner.is_empty() {
                 fields.remove(*member);
             }
@@ -179,12 +186,23 @@ fn check_secret(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     if old.is_some_and(|o| o["type"] != object["type"]) {
         causes.push(Cause::invalid("type", &object["type"], "field is immutable"));
     }
-    if object["type"] == "kubernetes.io/tls" {
-        for key in ["tls.crt", "tls.key"] {
-            if object["data"][key].is_null() {
-                causes.push(Cause::required(format!("data[{key}]"), ""));
-            }
-        }
+    let missing = |key: &&&str| object["data"][**key].is_null();
+    let (needed, any): (&[&str], bool) = match object["type"].as_str().unwrap_or_default() {
+        "kubernetes.io/tls" => (&["tls.crt", "tls.key"], false),
+        "kubernetes.io/basic-auth" => (&["username", "password"], true),
+        "kubernetes.io/ssh-auth" => (&["ssh-privatekey"], false),
+        "kubernetes.io/dockercfg" => (&[".dockercfg"], false),
+        "kubernetes.io/dockerconfigjson" => (&[".dockerconfigjson"], false),
+        _ => (&[], false),
+    };
+    if !any || needed.iter().all(|key| missing(&key)) {
+        causes.extend(needed.iter().filter(missing).map(|key| Cause::required(format!("data[{key}]"), "")));
+    }
+    const ACCOUNT: &str = "kubernetes.io/service-account.name";
+    if object["type"] == "kubernetes.io/service-account-token"
+        && object["metadata"]["annotations"][ACCOUNT].as_str().is_none_or(str::is_empty)
+    {
+        causes.push(Cause::required(format!("metadata.annotations[{ACCOUNT}]"), ""));
     }
 }
 

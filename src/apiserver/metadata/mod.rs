@@ -6,7 +6,7 @@ pub(super) mod names;
 #[cfg(test)]
 mod tests;
 
-use super::failure::{Cause, Failure};
+use super::failure::Cause;
 use super::shown;
 use serde_json::{Value, json};
 
@@ -37,15 +37,12 @@ const MAX_SUBRESOURCE_BYTES: u64 = 256;
 /// A generated name is as long as a label, of which the suffix takes five.
 const MAX_GENERATED_PREFIX_BYTES: usize = 58;
 
-/// Decodes `object.metadata` in place as the typed ObjectMeta does: another JSON type is a 400; nulls, empty strings, maps
-/// and lists vanish; times become UTC; unknown members are dropped and answered as paths (`metadata.colour`). `kind` and
-/// `version` stand in the messages.
-pub fn decode(object: &mut Value, kind: &str, version: &str) -> Result<Vec<String>, Failure> {
+/// Decodes `object.metadata` in place as the typed ObjectMeta does: another JSON type is an error, the decoder's sentence;
+/// nulls, empty strings, maps and lists vanish; times become UTC; unknown members are dropped and answered as paths
+/// (`metadata.colour`).
+pub fn decode(object: &mut Value) -> Result<Vec<String>, String> {
     let Some(members) = object.as_object_mut() else { return Ok(Vec::new()) };
-    let metadata = members.entry("metadata").or_insert(Value::Null);
-    decode::decode(metadata).map_err(|why| {
-        Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
-    })
+    decode::decode(members.entry("metadata").or_insert(Value::Null))
 }
 
 /// Drops members that ObjectMeta lacks and answers their paths.

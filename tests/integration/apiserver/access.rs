@@ -45,8 +45,13 @@ async fn without_a_certificate_only_health_and_version_answer() {
         serde_json::from_str(&std::fs::read_to_string(served.kubeconfig()).unwrap()).unwrap();
     let url = config["clusters"][0]["cluster"]["server"].as_str().unwrap();
     let client = reqwest::Client::builder().danger_accept_invalid_certs(true).build().unwrap();
-    for (path, code) in [("/readyz", 200), ("/version", 200), ("/api", 401), ("/api/v1/namespaces", 401), ("/x", 401)] {
+    for (path, code) in [("/readyz", 200), ("/version", 200), ("/api", 403), ("/api/v1/namespaces", 403), ("/x", 403)] {
         let answer = client.get(format!("{url}{path}")).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), code, "{path}");
     }
+    // no token is known here, so one is nobody's
+    let answer = client.get(format!("{url}/api")).bearer_auth("x").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 401);
+    let review = format!("{url}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
+    assert_eq!(client.post(review).body("{}").send().await.unwrap().status().as_u16(), 403);
 }
