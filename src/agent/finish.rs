@@ -1,5 +1,5 @@
-//! What a run's journal proves, written into history together with the message that tells of it: when it has begun, when
-//! it has ended, and at the start of an agent for the runs of its predecessors. It starts nothing.
+//! What a run's journal proves, written into history together with the message that tells of it: when its program has
+//! started, when it has ended, and at the start of an agent for the runs of its predecessors. It starts nothing.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use super::{
     messages::About,
     policy::Policy,
     run::{
-        self, End, Ending, Intent, LossCause, Recovered, State, journal,
+        self, End, Ending, Intent, LossCause, Recovered, RunHandle, State, journal,
         output::{printable, read_output},
     },
     shared::Shared,
@@ -34,6 +34,8 @@ use crate::{
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Supervisors that vanish before BEGIN are started again so often before the run counts as failed to start.
 const VANISHED_MAX: u32 = 3;
+/// How often is looked whether a program has started: verifying all of a package may take minutes before.
+const STARTED_LOOK: Duration = Duration::from_millis(100);
 /// Pause before something is written again that could not be: a full disk may get room.
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 
@@ -53,7 +55,8 @@ impl Run {
             advertisement: intent.advertisement.clone(),
             started_at: intent.created_at,
             outcome: None,
-            state: RunState::Running,
+            // Until its program has started.
+            state: RunState::Waiting,
             source_version: intent.source_version,
             program_digest: intent.program_digest.clone(),
         };
@@ -71,13 +74,24 @@ impl Run {
             .for_dependency(self.for_dependency)
     }
 
-    /// Writes that it has begun.
-    fn write_begun(&self, shared: &Shared) -> Result<(), AgentError> {
-        let standing = Standing { state: RunState::Running, reason: Reason::Progressing };
-        let report = self.about().report(standing, "", self.past.started_at);
-        shared.store.put_run(&self.key(), &self.past, Some(&report))?;
-        shared.outbox.notify_one();
-        Ok(())
+    /// Writes that there is a run, which tells nobody anything yet.
+    fn write_prepared(&self, shared: &Shared) -> Result<(), AgentError> {
+        Ok(shared.store.put_run(&self.key(), &self.past, None)?)
+    }
+
+    /// Writes that its program has started, once that is proven, and once. Whether it is written.
+    fn write_started(&self, shared: &Shared, state: &State) -> Result<bool, AgentError> {
+        let Some(at) = journal::started_at(&self.run_dir, state).map_err(AgentError::Journal)? else {
+            return Ok(false);
+        };
+        let known = shared.store.run(&self.key())?;
+        if known.is_none_or(|known| known.outcome.is_none() && known.state != RunState::Running) {
+            let past = PastRun { state: RunState::Running, ..self.past.clone() };
+            let standing = Standing { state: RunState::Running, reason: Reason::Progressing };
+            shared.store.put_run(&self.key(), &past, Some(&self.about().report(standing, "", at)))?;
+            shared.outbox.notify_one();
+        }
+        Ok(true)
     }
 }
 
@@ -125,17 +139,42 @@ fn judge(state: &State, success_codes: &[i32]) -> Verdict {
     }
 }
 
-/// Writes that a run has begun, again and again until that succeeds: a run that goes on must be in history.
-pub(super) async fn begun(shared: &Shared, run: &Run) {
-    while let Err(error) = run.write_begun(shared) {
-        tracing::error!(%error, "the beginning of a run could not be written; trying again");
+/// Writes that there is a run, again and again until that succeeds: a run that goes on must be in history.
+pub(super) async fn prepared(shared: &Shared, run: &Run) {
+    while let Err(error) = run.write_prepared(shared) {
+        tracing::error!(%error, "a run could not be written into history; trying again");
         tokio::time::sleep(WRITE_RETRY).await;
     }
 }
 
+/// Follows a run to its end: writes that its program has started when that is proven, and then how it ended. The result
+/// and `failures` as in [`ended`].
+pub(super) async fn follow(
+    shared: &Shared,
+    run: &Run,
+    handle: RunHandle,
+    failures: Option<u32>,
+) -> Option<(Standing, String)> {
+    let settled = handle.settled();
+    tokio::pin!(settled);
+    let mut told = false;
+    let state = loop {
+        tokio::select! {
+            settled = &mut settled => break settled.state,
+            () = tokio::time::sleep(STARTED_LOOK), if !told => {
+                told = run.write_started(shared, &State::Running).unwrap_or_else(|error| {
+                    tracing::error!(%error, "the start of a run could not be written; trying again");
+                    false
+                });
+            }
+        }
+    };
+    ended(shared, run, state, failures).await
+}
+
 /// Writes how a run ended, again and again until that succeeds. Gives what to say and try again if nothing was started;
 /// `failures` counts earlier such attempts of this process.
-pub(super) async fn ended(
+async fn ended(
     shared: &Shared,
     run: &Run,
     mut state: io::Result<State>,
@@ -165,6 +204,7 @@ fn write_ended(
     state: &State,
     failures: Option<u32>,
 ) -> Result<Option<(Standing, String)>, AgentError> {
+    run.write_started(shared, state)?;
     let (outcome, state, detail, exit_code) = match judge(state, &run.success_codes) {
         Verdict::NotStarted(standing, detail) => {
             if standing.state == RunState::ContentMismatch || failures.is_none_or(|count| count < VANISHED_MAX) {
@@ -255,7 +295,7 @@ async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentErro
         Err(_) => true,
     };
     if is_new && started {
-        begun(shared, &run).await;
+        prepared(shared, &run).await;
     }
     match found.handle {
         None if found.state.is_ok() => drop(ended(shared, &run, found.state, None).await),
@@ -263,11 +303,10 @@ async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentErro
             // Waited for elsewhere: one run must not keep the agent from its others.
             let shared = shared.clone();
             tokio::spawn(async move {
-                let state = match handle {
-                    Some(handle) => handle.settled().await.state,
-                    None => found.state,
-                };
-                drop(ended(&shared, &run, state, None).await);
+                drop(match handle {
+                    Some(handle) => follow(&shared, &run, handle, None).await,
+                    None => ended(&shared, &run, found.state, None).await,
+                });
                 shared.wake.notify_one();
             });
         }

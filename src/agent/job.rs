@@ -161,9 +161,8 @@ async fn start(
         }
     };
     let run = Run::new(handle.run_dir().to_owned(), &intent);
-    finish::begun(shared, &run).await;
-    let settled = handle.settled().await;
-    Ok(match finish::ended(shared, &run, settled.state, Some(job.failures)).await {
+    finish::prepared(shared, &run).await;
+    Ok(match finish::follow(shared, &run, handle, Some(job.failures)).await {
         None => Done::Over,
         Some((standing, detail)) => Done::Failed(standing, detail),
     })

@@ -150,8 +150,8 @@ impl Store {
         })
     }
 
-    /// Writes a run and what is to be reported of it together, and forgets the request that it honours; the run by its
-    /// directory, so that a second time changes the same row.
+    /// Writes a run and what is to be reported of it together, and forgets the request that it honours once its program
+    /// has started or never will; the run by its directory, so that a second time changes the same row.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -170,7 +170,8 @@ impl Store {
                  (SELECT id FROM runs WHERE program = ?1 ORDER BY id DESC LIMIT ?2)",
                 params![program, RUNS_PER_PROGRAM_MAX],
             )?;
-            if let Occurrence::Request(id) = &run.key.occurrence {
+            let honoured = run.outcome.is_some() || run.state == RunState::Running;
+            if let (true, Occurrence::Request(id)) = (honoured, &run.key.occurrence) {
                 tx.execute("DELETE FROM requests WHERE id = ?1", [id])?;
             }
             if let Some(report) = report {

@@ -118,6 +118,10 @@ fn a_request_is_kept_once_and_goes_with_its_run() {
     assert!(!store.put_request(&ask("2"), Timestamp::UNIX_EPOCH).unwrap());
     let mut run = past("install");
     run.key.occurrence = Occurrence::Request("1".into());
+    run.state = RunState::Waiting;
+    store.put_run("d/1", &run, None).unwrap();
+    assert_eq!(store.requests().unwrap().len(), 1, "its program may yet turn out not to have started");
+    run.state = RunState::Running;
     store.put_run("d/1", &run, None).unwrap();
     assert!(store.requests().unwrap().is_empty());
     assert_eq!(store.unfinished().unwrap(), ["d/1"]);

@@ -4,6 +4,7 @@
 //! [`published`] is what clients read, [`routes`] how they read it, [`relay`] how a separate access point passes on what
 //! they leave. It decides nothing about targeting, and it cannot forge: policy is signed by the site, status by clients.
 
+mod heard;
 pub mod published;
 pub mod relay;
 pub mod routes;
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 
-use self::published::Published;
+use self::{heard::HeardOf, published::Published};
 use crate::wire::{
-    access::BadContent,
+    access::{BadContent, Heard},
     inventory::Inventory,
     status::{SignedBatch, StatusAck},
 };
@@ -46,6 +47,8 @@ pub trait Upstream: Send + Sync {
     fn inventory(&self, client: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>>;
     /// Takes a complaint about bytes that a distribution point delivered.
     fn bad_content(&self, client: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// Notes which clients polled.
+    fn heard(&self, heard: Heard) -> BoxFuture<'_, Result<(), Refusal>>;
 }
 
 /// A client access point.
@@ -54,12 +57,18 @@ pub struct Cap {
     published: watch::Receiver<Arc<Published>>,
     upstream: Arc<dyn Upstream>,
     long_polls: Arc<Semaphore>,
+    heard: Arc<HeardOf>,
 }
 
 impl Cap {
     /// Serves what is published, and takes what clients leave to `upstream`.
     #[must_use]
     pub fn new(published: watch::Receiver<Arc<Published>>, upstream: Arc<dyn Upstream>) -> Self {
-        Self { published, upstream, long_polls: Arc::new(Semaphore::new(LONG_POLLS_MAX)) }
+        Self { published, upstream, long_polls: Arc::new(Semaphore::new(LONG_POLLS_MAX)), heard: Arc::default() }
+    }
+
+    /// Tells upstream which clients poll, until the task is dropped.
+    pub async fn tell_who_polls(self) {
+        self.heard.tell(&*self.upstream).await;
     }
 }

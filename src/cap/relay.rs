@@ -18,8 +18,8 @@ use crate::{
     trust::{envelope::Envelope, keys::TrustedKeys},
     wire::{
         access::{
-            BadContent, RELAY_BAD_CONTENT_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH, Relayed, SITE_RECORD_PATH,
-            SNAPSHOT_PATH, Snapshot,
+            BadContent, Heard, RELAY_BAD_CONTENT_PATH, RELAY_HEARD_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH,
+            Relayed, SITE_RECORD_PATH, SNAPSHOT_PATH, Snapshot,
         },
         inventory::Inventory,
         policy::{PolicyRoot, ROOT_TYPE},
@@ -120,7 +120,8 @@ impl Relay {
             match self.next(&mut tag, &publish).await {
                 Ok(()) => pause = RETRY_FIRST,
                 Err(error) => {
-                    tracing::warn!(%error, "policy was not refreshed; serving what is held");
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(error, "policy was not refreshed as it should be; serving what is held");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_MAX);
                 }
@@ -154,10 +155,11 @@ impl Relay {
         let records = self.records(&snapshot, &publish.borrow().clone()).await?;
         let copy = Copy { snapshot: snapshot.clone(), records: records.iter().map(|(d, e)| (*d, e.clone())).collect() };
         let published = Published::new(snapshot, records).map_err(|error| RelayError::Untrusted(error.to_string()))?;
+        // Clients are served what is new also where it cannot be kept; with the old tag it is fetched and kept later.
+        publish.send_replace(Arc::new(published));
         let failed = |error| RelayError::Copy(self.copy.clone(), error);
         let bytes = serde_json::to_vec(&copy).map_err(|error| failed(Box::new(error)))?;
         durable::replace(&self.copy, &bytes, 0o600).map_err(|error| failed(Box::new(error)))?;
-        publish.send_replace(Arc::new(published));
         *tag = new_tag;
         Ok(())
     }
@@ -229,5 +231,9 @@ impl Upstream for Relay {
         Box::pin(
             async move { self.post(RELAY_BAD_CONTENT_PATH, &Relayed { client, body: complaint }).await.map(|_| ()) },
         )
+    }
+
+    fn heard(&self, heard: Heard) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move { self.post(RELAY_HEARD_PATH, &heard).await.map(|_| ()) })
     }
 }

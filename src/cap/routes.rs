@@ -61,10 +61,14 @@ async fn policy(
     let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.min(LONG_POLL_SECS_MAX));
     let permit = cap.long_polls.clone().try_acquire_owned();
     let mut published = cap.published.clone();
+    cap.heard.note(&peer.id, false, tokio::time::Instant::now());
     loop {
         let answer = published.borrow_and_update().poll(&peer.id, tag, clock::now());
         let otherwise = match answer {
-            Poll::Changed(answer, tag) => return ([(header::ETAG, tag)], Json(answer)).into_response(),
+            Poll::Changed(answer, tag) => {
+                cap.heard.note(&peer.id, true, tokio::time::Instant::now());
+                return ([(header::ETAG, tag)], Json(answer)).into_response();
+            }
             Poll::Unchanged => StatusCode::NOT_MODIFIED,
             Poll::Unknown => StatusCode::NOT_FOUND,
         };

@@ -54,7 +54,8 @@ async fn run(common: Common) -> Result<()> {
         device.state.join("policy.json"),
     ));
     let (publish, published) = watch::channel(Arc::new(relay.stored()?));
-    let router = routes::router(Cap::new(published.clone(), relay.clone()));
+    let cap = Cap::new(published.clone(), relay.clone());
+    let router = routes::router(cap.clone());
     let allowed: Allowed = Arc::new(move |peer| peer.role != Role::Client || !published.borrow().is_blocked(&peer.id));
     let swap = |session: &Session| -> Result<(), SessionError> {
         relay.replace_client(http(session)?);
@@ -67,6 +68,7 @@ async fn run(common: Common) -> Result<()> {
         () = served => {}
         () = renewal::keep(device.session.clone(), state, Role::Cap, &device.names, swap) => {}
         () = relay.follow(publish) => {}
+        () = cap.tell_who_polls() => {}
     }
     Ok(())
 }

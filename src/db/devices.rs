@@ -144,6 +144,17 @@ pub fn seen(tx: &mut Tx, id: &str, now_ms: i64) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Notes that a client was heard of at `at_ms`. For whoever gathers polls: writes each time it is called with a later
+/// time. Tells nobody, and knows nothing of devices that did not join.
+///
+/// # Errors
+/// If the database cannot be written.
+pub fn heard(tx: &mut Tx, client: &str, at_ms: i64) -> Result<(), DbError> {
+    tx.prepare_cached("UPDATE devices SET last_seen_ms = ?2 WHERE id = ?1 AND role = ?3 AND last_seen_ms < ?2")?
+        .execute((client, at_ms, Role::Client.as_str()))?;
+    Ok(())
+}
+
 /// Notes what a device says of itself. Writes nothing if it is known.
 ///
 /// # Errors

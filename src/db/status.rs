@@ -88,7 +88,8 @@ pub(super) fn fold(
     Ok(())
 }
 
-/// The row after a message. A start begins a new run: exit code, output and user of the one before are gone.
+/// The row after a message. A new run begins with its start, or with an end if it never started or nobody knows: exit
+/// code, output and user of the one before are gone.
 fn next(
     before: Option<StatusRow>,
     client: &str,
@@ -98,8 +99,10 @@ fn next(
     received_ms: i64,
 ) -> StatusRow {
     let attribute = |key| message.attributes.get(key);
-    let started = state == RunState::Running && before.as_ref().is_none_or(|row| row.state != RunState::Running);
-    let kept = before.as_ref().filter(|_| !started);
+    let was_running = before.as_ref().is_some_and(|row| row.state == RunState::Running);
+    let started = state == RunState::Running && !was_running;
+    let unstarted = matches!(state, RunState::PrepareFailed | RunState::Unknown) && !was_running;
+    let kept = before.as_ref().filter(|_| !started && !unstarted);
     StatusRow {
         client: client.to_owned(),
         advertisement: advertisement.clone(),

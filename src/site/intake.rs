@@ -26,7 +26,7 @@ use crate::{
         identity::{PeerIdentity, Role},
     },
     wire::{
-        access::BadContent,
+        access::{BadContent, Heard},
         inventory::Inventory,
         points::{PointReport, VersionRef, VersionReport},
         status::{STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
@@ -204,6 +204,22 @@ impl Upstream for Intake {
                         return Ok(());
                     }
                     messages::store_local(tx, &site, &message, now_ms)
+                })
+                .await;
+            stored(result)
+        })
+    }
+
+    fn heard(&self, heard: Heard) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let now_ms = clock::now_unix_ms();
+            let result = self
+                .database
+                .write(move |tx| {
+                    for one in &heard.clients {
+                        devices::heard(tx, &one.client, now_ms.saturating_sub_unsigned(one.age_ms))?;
+                    }
+                    Ok(())
                 })
                 .await;
             stored(result)

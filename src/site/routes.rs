@@ -23,9 +23,9 @@ use crate::{
     trust::identity::{PeerIdentity, Role},
     wire::{
         access::{
-            ASSIGNMENT_PATH, BadContent, LONG_POLL_SECS_MAX, RELAY_BAD_CONTENT_PATH, RELAY_INVENTORY_PATH,
-            RELAY_STATUS_PATH, RENEW_PATH, REPORT_PATH, Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH,
-            SNAPSHOT_PATH, Snapshot,
+            ASSIGNMENT_PATH, BadContent, HEARD_BYTES_MAX, HEARD_CLIENTS_MAX, Heard, LONG_POLL_SECS_MAX,
+            RELAY_BAD_CONTENT_PATH, RELAY_HEARD_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH, RENEW_PATH, REPORT_PATH,
+            Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH, Snapshot,
         },
         enrol::{ENROL_REQUEST_BYTES_MAX, RenewRequest},
         inventory::{INVENTORY_BYTES_MAX, Inventory},
@@ -68,7 +68,8 @@ impl SiteRoutes {
             .route(&format!("{SITE_RECORD_PATH}/{{digest}}"), get(record))
             .route(RELAY_STATUS_PATH, post(relay_status).layer(DefaultBodyLimit::max(RELAYED_STATUS_BYTES_MAX)))
             .route(RELAY_INVENTORY_PATH, post(relay_inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX)))
-            .route(RELAY_BAD_CONTENT_PATH, post(relay_bad_content));
+            .route(RELAY_BAD_CONTENT_PATH, post(relay_bad_content))
+            .route(RELAY_HEARD_PATH, post(relay_heard).layer(DefaultBodyLimit::max(HEARD_BYTES_MAX)));
         let everybody =
             Router::new().route(RENEW_PATH, post(renew).layer(DefaultBodyLimit::max(ENROL_REQUEST_BYTES_MAX)));
         let all = require_role(&[Role::Dp], points).merge(require_role(&[Role::Cap], access_points)).merge(everybody);
@@ -227,6 +228,16 @@ async fn relay_bad_content(State(site): State<SiteRoutes>, body: Bytes) -> Respo
         Err(refusal) => return refusal.into_response(),
     };
     done(site.intake.bad_content(client, body).await)
+}
+
+async fn relay_heard(State(site): State<SiteRoutes>, body: Bytes) -> Response {
+    match read::<Heard>(&body) {
+        Ok(heard) if heard.clients.len() > HEARD_CLIENTS_MAX => {
+            Refusal::Invalid(format!("more than {HEARD_CLIENTS_MAX} clients")).into_response()
+        }
+        Ok(heard) => done(site.intake.heard(heard).await),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn renew(State(site): State<SiteRoutes>, peer: PeerIdentity, body: Bytes) -> Response {

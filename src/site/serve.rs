@@ -210,13 +210,13 @@ async fn assemble(
     let ctx = Arc::new(Context {
         client: client.clone(),
         database: database.clone(),
-        read_source: sources::reader(library.clone(), roots),
+        read_source: sources::reader(library.clone(), roots.clone()),
         site: site.clone(),
         key: key.clone(),
         stores: stores.clone(),
         nudges: nudges.clone(),
         evaluated: evaluated.clone(),
-        revision,
+        revision: revision.clone(),
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
@@ -278,6 +278,7 @@ async fn assemble(
     let serving = Serving::new(authority.clone(), names(&options, &listeners))?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
     let enrolment_tls = ServerTls::enrolment(serving.certificate())?;
+    let cap = Cap::new(published.clone(), Arc::new(intake.clone()));
     let device_routes = SiteRoutes {
         points,
         intake: intake.clone(),
@@ -287,7 +288,7 @@ async fn assemble(
         enrolment: enrolment.clone(),
     }
     .router()
-    .merge(cap::routes::router(Cap::new(published.clone(), Arc::new(intake))))
+    .merge(cap::routes::router(cap.clone()))
     .merge(dp.router());
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
@@ -326,8 +327,10 @@ async fn assemble(
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
+        () = sources::follow(stores.clone(), revision, roots, nudges.clone()) => Err(SiteError::Ended("the watch of sources")),
         () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
         done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
+        () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),
         () = dp.run(shutdown.clone()) => Err(SiteError::Ended("the built-in distribution point")),
         () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),

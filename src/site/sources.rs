@@ -1,21 +1,69 @@
 //! Reads package sources for the controllers, a few at a time, and asks for another look when their files change.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::Semaphore;
+use kube::ResourceExt;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
+    api::package::Source,
     content::library::Library,
-    controller::context::{ReadSource, SourceFailure, SourcePlace, SourceRead},
-    model::reason::Reason,
+    controller::{
+        context::{ReadSource, Revision, SourceFailure, SourcePlace, SourceRead, Stores},
+        nudge::Nudges,
+    },
+    model::{identity::ObjectName, reason::Reason},
     source::{
         SnapshotError,
         directory::{open_directory, snapshot, snapshot_finished},
+        watch::SourceWatch,
     },
 };
 
 /// Snapshots at the same time at most: each reads with several threads, and the disk is one.
 const SNAPSHOTS_MAX: usize = 2;
+
+/// How often is looked which directories are sources, and whether they are still those that are watched.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Watches the sources of all packages and lets those look whose files changed, until the task is dropped.
+pub(super) async fn follow(stores: Stores, revision: watch::Receiver<Revision>, roots: Vec<PathBuf>, nudges: Nudges) {
+    let mut watch = SourceWatch::new();
+    loop {
+        let packages = watched(&stores, &revision.borrow(), &roots);
+        watch.follow(&packages.keys().cloned().collect());
+        let changed = tokio::time::timeout(WATCH_INTERVAL, watch.next()).await.unwrap_or_default();
+        for name in changed.iter().filter_map(|directory| packages.get(directory)).flatten() {
+            nudges.package(name);
+        }
+    }
+}
+
+/// The directories to watch, each with its packages. What lies in the export of a commit never changes.
+fn watched(stores: &Stores, revision: &Revision, roots: &[PathBuf]) -> BTreeMap<PathBuf, Vec<ObjectName>> {
+    let mut watched: BTreeMap<PathBuf, Vec<ObjectName>> = BTreeMap::new();
+    for package in stores.packages.state() {
+        let Source::Directory(source) = &package.spec.source else { continue };
+        let path = Path::new(&source.path);
+        let inside = path.components().all(|part| part != Component::ParentDir);
+        let permitted = inside
+            && if path.is_absolute() {
+                roots.iter().any(|root| path.starts_with(root))
+            } else {
+                revision.hold.is_none() && !revision.root.as_os_str().is_empty()
+            };
+        if permitted && !package.spec.suspend {
+            let name = ObjectName::new(package.namespace().unwrap_or_default(), package.name_any());
+            watched.entry(revision.root.join(path)).or_default().push(name);
+        }
+    }
+    watched
+}
 
 /// What the controllers call to read a source.
 pub(super) fn reader(library: Arc<Library>, roots: Vec<PathBuf>) -> ReadSource {

@@ -2,6 +2,7 @@
 
 pub mod directory;
 mod walk;
+pub mod watch;
 
 pub use directory::{Snapshot, open_directory, snapshot};
 pub use error::{Refusal, SnapshotError, Why};

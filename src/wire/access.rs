@@ -42,6 +42,8 @@ pub const RELAY_STATUS_PATH: &str = "/site/v1/relay/status";
 pub const RELAY_INVENTORY_PATH: &str = "/site/v1/relay/inventory";
 /// POST, cap: a [`Relayed`] complaint about content.
 pub const RELAY_BAD_CONTENT_PATH: &str = "/site/v1/relay/bad-content";
+/// POST, cap: a [`Heard`].
+pub const RELAY_HEARD_PATH: &str = "/site/v1/relay/heard";
 /// POST, every role: an `enrol::RenewRequest`, over a connection with the certificate to renew.
 pub const RENEW_PATH: &str = "/v1/renew";
 
@@ -87,6 +89,29 @@ pub struct Relayed<T> {
     pub client: String,
     /// What it posted.
     pub body: T,
+}
+
+/// Clients in one [`Heard`] at most; the others follow in the next.
+pub const HEARD_CLIENTS_MAX: usize = 10_000;
+/// Bytes of a [`Heard`] at most: an id is a few dozen bytes.
+pub const HEARD_BYTES_MAX: usize = 2 << 20;
+
+/// Clients that polled an access point. Not signed by them: it tells when they were heard of, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Heard {
+    /// Each once.
+    pub clients: Vec<HeardClient>,
+}
+
+/// A client that polled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeardClient {
+    /// Its id, as its certificate said.
+    pub client: String,
+    /// How long ago, in milliseconds: clocks may differ.
+    pub age_ms: u64,
 }
 
 /// Everything a client access point needs to serve its clients while cut off.

@@ -15,6 +15,8 @@ mod end_to_end;
 #[cfg(feature = "server")]
 mod examples;
 #[cfg(feature = "server")]
+mod faults;
+#[cfg(feature = "server")]
 mod fleet;
 #[cfg(feature = "server")]
 mod gitops;

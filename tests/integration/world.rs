@@ -110,8 +110,17 @@ impl World {
         command
     }
 
-    /// Starts a process that stays; its log is appended to. What it is follows from its name.
+    /// Starts a process that stays, and a site until it listens.
     pub(crate) fn start(&mut self, name: &str) {
+        self.launch(name);
+        if name == "site" {
+            let port = self.port;
+            self.until("the site listens", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        }
+    }
+
+    /// Starts a process that stays; its log is appended to. What it is follows from its name.
+    pub(crate) fn launch(&mut self, name: &str) {
         let (listen, join) = (format!("127.0.0.1:{}", self.port), format!("{name}.json"));
         let words: &[&str] = match role(name) {
             "site" => &["up", "fleet", "--state", name, "--listen", &listen],
@@ -121,10 +130,6 @@ impl World {
         let log = fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
         let child = self.command(words).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         assert!(self.processes.insert(name.to_owned(), child).is_none(), "{name} runs already");
-        if name == "site" {
-            let port = self.port;
-            self.until("the site listens", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
-        }
     }
 
     /// Kills it without a word.
@@ -209,7 +214,7 @@ impl World {
         counted
     }
 
-    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < end, "not in time: {what}; lines: {:?}\n{}", self.lines(), self.logs());

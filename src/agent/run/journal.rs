@@ -22,6 +22,8 @@ pub const TICKET: &str = "ticket.json";
 pub const LOCK: &str = "lock";
 /// Present: the program may have been started.
 pub const BEGIN: &str = "begin.json";
+/// Present: the program was started. May be absent although it was, if the supervisor or the disk failed in between.
+pub const STARTED: &str = "started.json";
 /// Present: the run is over, and how.
 pub const END: &str = "end.json";
 /// The last 64 KiB that the program wrote.
@@ -53,6 +55,14 @@ pub struct Begin {
     /// The control group of the program, where one could be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<PathBuf>,
+}
+
+/// The stage process became the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Started {
+    /// When.
+    pub(super) started_at: Timestamp,
 }
 
 /// How a run ended.
@@ -220,6 +230,24 @@ fn read_begin(run_dir: &Path) -> io::Result<Option<Begin>> {
         Found::Whole(begin) => Some(begin),
         Found::Absent | Found::Damaged => None,
     })
+}
+
+/// When the program was started, if that is proven: by the supervisor's word, or by an end that only a started program
+/// has. `state` is what is known of the run.
+///
+/// # Errors
+/// The files cannot be read.
+pub fn started_at(run_dir: &Path, state: &State) -> io::Result<Option<Timestamp>> {
+    if let Found::Whole(Started { started_at }) = read_record(run_dir, STARTED)? {
+        return Ok(Some(started_at));
+    }
+    let State::Ended(End { ending, ended_at, .. }) = state else { return Ok(None) };
+    match ending {
+        Ending::Exited { .. } | Ending::Signalled { .. } | Ending::TimedOut { .. } => {
+            Ok(Some(read_begin(run_dir)?.map_or(*ended_at, |begin| begin.began_at)))
+        }
+        Ending::CouldNotStart { .. } => Ok(None),
+    }
 }
 
 /// Removes the control group of a run that is over, if a killed supervisor or a process left behind kept it so far. The

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit};
 
 use super::account::{self, Account};
 use super::cgroup::Cgroup;
-use super::journal::{self, Begin, End, Ending};
+use super::journal::{self, Begin, End, Ending, Started};
 use super::output::Tail;
 use super::stage::{Executable, Order};
 use super::tree::{self, Tree};
@@ -209,6 +209,11 @@ fn begin(run_dir: &Path, verb: &[&str], prepared: Prepared) -> Result<(Pid, File
         cgroup_procs: cgroup.as_ref().map(Cgroup::procs),
     };
     give_order(stage_input, &order)?;
+    let started = Started { started_at: clock::now() };
+    if let Err(error) = journal::write_record(run_dir, journal::STARTED, &started) {
+        // Said later then: how it ends will prove it.
+        tracing::warn!(run_dir = %run_dir.display(), %error, "that the program was started cannot be written down");
+    }
     Ok((pid, File::from(OwnedFd::from(output)), cgroup))
 }
 

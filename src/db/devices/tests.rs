@@ -59,6 +59,18 @@ fn seen_writes_once_a_minute() {
 }
 
 #[test]
+fn what_is_heard_of_clients_never_goes_back_and_is_of_clients_only() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    join(&mut tx, &device("d1", Role::Dp, "dp-1")).unwrap();
+    for (id, at_ms) in [("c1", NOW + 2), ("c1", NOW + 1), ("d1", NOW + 9), ("nobody", NOW + 9)] {
+        heard(&mut tx, id, at_ms).unwrap();
+    }
+    let seen = |id| get(&tx, id).unwrap().unwrap().last_seen_ms;
+    assert_eq!((seen("c1"), seen("d1")), (NOW + 2, NOW));
+}
+
+#[test]
 fn listings_go_page_by_page() {
     let mut tx = scratch();
     for number in 0..5 {

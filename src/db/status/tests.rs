@@ -49,6 +49,20 @@ fn a_row_tells_the_story_of_the_last_run() {
 }
 
 #[test]
+fn a_run_that_never_started_shows_nothing_of_the_one_before_and_counts_as_no_attempt() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    says(&mut tx, "o", 1, RunState::Running, &[(USER, "ann")]);
+    says(&mut tx, "o", 2, RunState::Failed, &[(EXIT_CODE, "7"), (OUTPUT, "no space")]);
+    says(&mut tx, "o", 3, RunState::PrepareFailed, &[]);
+    let refused = row(&tx);
+    assert_eq!((refused.state, refused.attempts), (RunState::PrepareFailed, 1));
+    assert_eq!((refused.exit_code, refused.output, refused.user), (None, None, None));
+    let started = summaries::message_counts(&tx, &editor()).unwrap();
+    assert_eq!((started.started, started.failed_to_start), (1, 1));
+}
+
+#[test]
 fn late_messages_are_stored_but_do_not_move_the_row() {
     let mut tx = scratch();
     client(&mut tx, "c1");

@@ -72,6 +72,26 @@ fn success_codes_outputs_and_failures_are_told() {
 }
 
 #[test]
+fn a_program_that_was_refused_is_never_said_to_have_started() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let content = site.publish(&[("install.sh", "#!/bin/sh\nexit 3\n"), ("plain", "")], &[""]);
+    let programs =
+        vec![program("missing", &["plain"]), program("odd", &["/bin/true"]), program("runs", &["install.sh"])];
+    let record = site.record(&record(Some(content), programs));
+    let offers = ["missing", "odd", "runs"].map(|name| assigned(name, name, record));
+    site.offer(&offers);
+    machine.eventually("the one that runs", || site.states("runs").contains(&RunState::Failed).then_some(()));
+    for refused in ["missing", "odd"] {
+        machine.eventually(refused, || site.states(refused).contains(&RunState::PrepareFailed).then_some(()));
+        assert!(!site.states(refused).contains(&RunState::Running), "{:?}", site.states(refused));
+    }
+    let started = site.messages().iter().filter(|message| message.message_id == 10_005).count();
+    assert_eq!(started, 1);
+    assert_eq!(site.states("runs").iter().filter(|state| **state == RunState::Running).count(), 1);
+}
+
+#[test]
 fn a_late_joiner_runs_what_was_assigned_and_an_expired_offer_starts_nothing() {
     let mut site = Site::start();
     let machine = Machine::of(&site);

@@ -45,7 +45,7 @@ use waybill::{
         names::ServerNames,
     },
     wire::{
-        access::{BadContent, PointRef, Snapshot},
+        access::{BadContent, Heard, PointRef, Snapshot},
         enrol::{Endpoints, RenewAnswer, RenewRequest},
         inventory::Inventory,
         points::VersionRef,
@@ -113,6 +113,10 @@ impl Upstream for Store {
 
     fn bad_content(&self, _: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>> {
         self.0.lock().unwrap().complaints.push(complaint);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn heard(&self, _: Heard) -> BoxFuture<'_, Result<(), Refusal>> {
         Box::pin(async { Ok(()) })
     }
 }
