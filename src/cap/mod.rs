@@ -2,8 +2,10 @@
 //! and runs as `waybill cap`; only where status goes differs.
 //!
 //! [`published`] is what clients read, [`routes`] how they read it, [`relay`] how a separate access point passes on what
-//! they leave. It decides nothing about targeting, and it cannot forge: policy is signed by the site, status by clients.
+//! they leave, [`encoded`] what a snapshot is between site and access point. It decides nothing about targeting, and it
+//! cannot forge: policy is signed by the site, status by clients.
 
+pub mod encoded;
 mod heard;
 pub mod published;
 pub mod relay;
@@ -22,7 +24,7 @@ use crate::wire::{
 };
 
 /// Long polls open at the same time at most; beyond it a poll is answered at once and the client comes back at its
-/// interval (issue: a cap on connections).
+/// interval.
 pub const LONG_POLLS_MAX: usize = 10_000;
 
 /// Why something a client left was not taken.
@@ -72,3 +74,6 @@ impl Cap {
         self.heard.tell(&*self.upstream).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

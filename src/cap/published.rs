@@ -127,10 +127,10 @@ impl Published {
         self.blocked.contains(client)
     }
 
-    /// The signed root's version; 0 while there is none.
+    /// The signed root's epoch and version, which together never go back; zeros while there is none.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.signed.as_ref().map_or(0, |signed| signed.root.version)
+    pub fn place(&self) -> (u64, u64) {
+        self.signed.as_ref().map_or((0, 0), |signed| (signed.root.epoch, signed.root.version))
     }
 
     fn body(&self, client: &str) -> Option<&String> {
@@ -149,7 +149,7 @@ fn entity_tag(leaf: &Leaf, epoch: u64, issued_at: Timestamp) -> String {
     format!("\"{epoch}.{}.{}\"", leaf.version, issued_at.as_second())
 }
 
-/// Whether the policy behind an entity tag may stay: same leaf, and a root that is not half expired (design §7).
+/// Whether the policy behind an entity tag may stay: same leaf, and a root that is not half expired.
 fn is_current(tag: &str, leaf: &Leaf, epoch: u64, now: Timestamp) -> bool {
     let mut parts = tag.trim_matches('"').split('.').map(str::parse::<i64>);
     let (Some(Ok(had_epoch)), Some(Ok(version)), Some(Ok(issued_at)), None) =

@@ -12,7 +12,11 @@ use futures::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
-use super::{Refusal, Upstream, published::Published};
+use super::{
+    Refusal, Upstream,
+    encoded::{self, DecodeError},
+    published::Published,
+};
 use crate::{
     content::{digest::Digest, durable},
     trust::{envelope::Envelope, keys::TrustedKeys},
@@ -46,16 +50,19 @@ pub enum RelayError {
     /// The site answered with an error.
     #[error("the site answered {1} to {0}")]
     Status(&'static str, reqwest::StatusCode),
+    /// The snapshot cannot be read.
+    #[error("the site's snapshot cannot be read")]
+    Snapshot(#[from] DecodeError),
     /// A signature does not verify, or parts do not fit.
     #[error("the snapshot is not trustworthy: {0}")]
     Untrusted(String),
     /// The snapshot is older than the one held.
-    #[error("the site offers policy version {offered}, older than {held}; it is refused")]
+    #[error("the site offers policy version {}.{}, older than {}.{}; it is refused", offered.0, offered.1, held.0, held.1)]
     Rollback {
-        /// What the site offered.
-        offered: u64,
-        /// What is held.
-        held: u64,
+        /// Epoch and version that the site offered.
+        offered: (u64, u64),
+        /// Those that are held.
+        held: (u64, u64),
     },
     /// The copy on disk could not be written or read.
     #[error("the copy of the snapshot in {0} failed")]
@@ -129,11 +136,17 @@ impl Relay {
         }
     }
 
-    async fn next(&self, tag: &mut Option<String>, publish: &watch::Sender<Arc<Published>>) -> Result<(), RelayError> {
+    /// One poll: what is new is verified, kept on disk, then published.
+    pub(super) async fn next(
+        &self,
+        tag: &mut Option<String>,
+        publish: &watch::Sender<Arc<Published>>,
+    ) -> Result<(), RelayError> {
         let own_url: String = form_urlencoded::byte_serialize(self.own_url.as_bytes()).collect();
         let mut request = self
             .http()
             .get(format!("{}{SNAPSHOT_PATH}?wait={SNAPSHOT_WAIT_SECS}&url={own_url}", self.site_url))
+            .header(reqwest::header::ACCEPT_ENCODING, encoded::ENCODING)
             .timeout(Duration::from_secs(SNAPSHOT_WAIT_SECS) + REQUEST_TIMEOUT);
         if let Some(tag) = tag.as_deref() {
             request = request.header(reqwest::header::IF_NONE_MATCH, tag);
@@ -146,11 +159,11 @@ impl Relay {
             return Err(RelayError::Status("a snapshot poll", answer.status()));
         }
         let new_tag = answer.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let snapshot: Snapshot = answer.json().await.map_err(|error| RelayError::Http("a snapshot", error))?;
+        let snapshot = read_snapshot(answer).await?;
         let root = self.check_root(&snapshot)?;
-        let held = publish.borrow().version();
-        if root.version < held {
-            return Err(RelayError::Rollback { offered: root.version, held });
+        let (offered, held) = ((root.epoch, root.version), publish.borrow().place());
+        if offered < held {
+            return Err(RelayError::Rollback { offered, held });
         }
         let records = self.records(&snapshot, &publish.borrow().clone()).await?;
         let copy = Copy { snapshot: snapshot.clone(), records: records.iter().map(|(d, e)| (*d, e.clone())).collect() };
@@ -213,6 +226,22 @@ impl Relay {
             _ => Refusal::Unavailable(text),
         })
     }
+}
+
+/// Reads a snapshot of bounded size, on a thread that may take its time.
+async fn read_snapshot(mut answer: reqwest::Response) -> Result<Snapshot, RelayError> {
+    let encoding = answer.headers().get(reqwest::header::CONTENT_ENCODING);
+    let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()).into_owned());
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| RelayError::Http("a snapshot", error))? {
+        if body.len() + chunk.len() > encoded::ENCODED_BYTES_MAX {
+            return Err(DecodeError::TooLong(encoded::ENCODED_BYTES_MAX as u64).into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let decoded =
+        tokio::task::spawn_blocking(move || encoded::decode(&body, encoding.as_deref(), encoded::DECODED_BYTES_MAX));
+    Ok(decoded.await.map_err(|error| DecodeError::Damaged(std::io::Error::other(error)))??)
 }
 
 impl Upstream for Relay {

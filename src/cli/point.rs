@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    content::durable,
     site::state::StateDirectory,
     transport::{
         install_crypto,
@@ -26,6 +27,9 @@ use crate::{
     wire::enrol::{JOIN_FILE_BYTES_MAX, JoinFile},
 };
 
+/// The port this process listened on last, in its state directory.
+const PORT_FILE: &str = "port";
+
 /// Options of a distribution point and of an access point
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
@@ -35,7 +39,7 @@ pub(super) struct Common {
     /// Directory for identity, database and content; made if it does not exist
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// Address to listen on for clients; port 0 takes a free one
+    /// Address to listen on for clients; port 0 takes a free one, and the same one at every later start
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Name or address under which clients reach this machine; may be given several times
@@ -83,10 +87,7 @@ impl Point {
         install_crypto();
         let state = StateDirectory::open_as(&common.state, &format!("waybill-{role}"))?;
         let join = common.join.as_deref().map(read_join_file).transpose()?;
-        let listener = TcpListener::bind(common.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}; choose another address with --listen", common.listen))?;
-        let address = listener.local_addr()?;
+        let (listener, address) = listen(common.listen, &state.join(PORT_FILE)).await?;
         let names = names(&common.advertise, address);
         let session = Session::open(state.path(), join.as_ref(), role, &names).await?;
         let host = names.first().cloned().unwrap_or_else(hostname);
@@ -98,6 +99,27 @@ impl Point {
         stop_on_signal(shutdown.clone())?;
         Ok(Self { device: Device { state, session, certificate, url, names }, listener, tls, shutdown })
     }
+}
+
+/// Binds the listener. Port 0 is the port of the last start if that is still free: clients know it.
+async fn listen(wanted: SocketAddr, port_file: &Path) -> Result<(TcpListener, SocketAddr)> {
+    let last = std::fs::read_to_string(port_file).ok().and_then(|text| text.trim().parse::<u16>().ok());
+    let kept = match last.filter(|_| wanted.port() == 0) {
+        Some(port) => TcpListener::bind(SocketAddr::new(wanted.ip(), port)).await.ok(),
+        None => None,
+    };
+    let listener = match kept {
+        Some(listener) => listener,
+        None => TcpListener::bind(wanted)
+            .await
+            .with_context(|| format!("cannot listen on {wanted}; choose another address with --listen"))?,
+    };
+    let address = listener.local_addr()?;
+    if last != Some(address.port()) {
+        durable::replace(port_file, address.port().to_string().as_bytes(), 0o600)
+            .with_context(|| format!("cannot write {}", port_file.display()))?;
+    }
+    Ok((listener, address))
 }
 
 /// The advertised names; without any, the address it listens on, or the host's name if that is every address.

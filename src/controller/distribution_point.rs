@@ -1,17 +1,23 @@
 //! Reconciles `DistributionPoint`: places every package anew when points come or go, and reports what the point holds.
 
+use std::time::Duration;
+
 use kube::{Api, ResourceExt};
 
 use super::{Reconciled, context::Context, error::Error, report::Report};
 use crate::{
     api::{conditions::Readiness, distribution_point::DistributionPoint, package::Package},
     clock,
-    db::{locations, points},
+    db::{devices::SILENCE_MS_MAX, locations, points},
     model::{identity::ObjectName, reason::Reason, state::LocationState},
 };
 
-/// A point that has not reported for this long is unreachable: three of its heartbeats.
-pub(crate) const SILENCE_MS_MAX: i64 = 3 * 60_000;
+/// How long until a system that was heard of last then counts as silent; `None` if it does.
+pub(super) fn until_silent(heard_ms: i64, now_ms: i64) -> Option<Duration> {
+    let left_ms = u64::try_from(heard_ms + SILENCE_MS_MAX - now_ms).ok()?;
+    // And a moment, so that it has passed.
+    Some(Duration::from_millis(left_ms + 1_000))
+}
 
 impl Reconciled for DistributionPoint {
     fn api(client: &kube::Client, _namespace: Option<&str>) -> Api<Self> {
@@ -47,10 +53,10 @@ impl Reconciled for DistributionPoint {
             ),
             Some(_) => Readiness::Ready(Reason::Succeeded, format!("holds {installed} package versions")),
         };
-        Ok(Report::new(readiness)
-            .field("url", point.map(|point| point.url))
-            .field("installed", installed)
-            .field("pending", pending))
+        // Silence is no event.
+        let next = point.as_ref().and_then(|point| until_silent(point.reported_ms, clock::now_unix_ms()));
+        let report = Report { next, ..Report::new(readiness) };
+        Ok(report.field("url", point.map(|point| point.url)).field("installed", installed).field("pending", pending))
     }
 }
 

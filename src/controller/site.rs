@@ -3,7 +3,7 @@
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Reconciled, context::Context, distribution_point::SILENCE_MS_MAX, error::Error, report::Report};
+use super::{Reconciled, context::Context, distribution_point::until_silent, error::Error, report::Report};
 use crate::{
     api::{
         conditions::Readiness,
@@ -11,7 +11,7 @@ use crate::{
     },
     clock,
     db::{
-        devices,
+        devices::{self, DeviceRow},
         points::{self, PointRow},
         summaries::{self, ComponentStatus},
     },
@@ -38,22 +38,29 @@ impl Reconciled for Site {
             return Err(Error::stalled(Reason::NotThisSite, text));
         }
         ctx.reevaluate.notify_one();
-        let (clients, components, points) = ctx
+        let (clients, components, points, access_points) = ctx
             .database
             .read(|connection| {
                 Ok((
                     devices::number(connection, Role::Client)?,
                     summaries::components(connection)?,
                     points::all(connection)?,
+                    devices::all(connection, Role::Cap)?,
                 ))
             })
             .await?;
         let sync = ctx.revision.borrow().status.clone();
         let components = component_summaries(&components);
-        let systems = system_summaries(&points, clock::now_unix_ms());
+        let now_ms = clock::now_unix_ms();
+        let systems = system_summaries(&points, &access_points, now_ms);
+        let heard =
+            points.iter().map(|point| point.reported_ms).chain(access_points.iter().map(|one| one.last_seen_ms));
+        let next = heard.filter_map(|heard_ms| until_silent(heard_ms, now_ms)).min();
         let states = components.iter().map(|one| &one.state).chain(systems.iter().map(|one| &one.state));
         let health = states.filter_map(|state| Health::parse(state)).max().unwrap_or(Health::Ok);
-        Ok(Report::new(readiness(self, sync.as_ref()))
+        // Silence is no event.
+        let report = Report { next, ..Report::new(readiness(self, sync.as_ref())) };
+        Ok(report
             .field("siteId", ctx.site.id.clone())
             .field("epoch", ctx.site.epoch)
             .field("clients", clients)
@@ -108,10 +115,23 @@ fn component_summaries(rows: &[ComponentStatus]) -> Vec<ComponentSummary> {
     all
 }
 
-fn system_summaries(points: &[PointRow], now_ms: i64) -> Vec<SystemSummary> {
+fn system_summaries(points: &[PointRow], access_points: &[DeviceRow], now_ms: i64) -> Vec<SystemSummary> {
     let mut all = Vec::new();
+    // Without storage of their own worth watching; those that an administrator refuses are no systems of the site.
+    for access_point in access_points.iter().filter(|one| !one.blocked) {
+        let available = until_silent(access_point.last_seen_ms, now_ms).is_some();
+        all.push(SystemSummary {
+            system: access_point.name.clone(),
+            role: "ClientAccessPoint".into(),
+            state: system_health(available, u64::MAX).as_str().to_owned(),
+            available,
+            storage: String::new(),
+            free_kib: 0,
+            total_kib: 0,
+        });
+    }
     for point in points {
-        let available = now_ms - point.reported_ms <= SILENCE_MS_MAX;
+        let available = until_silent(point.reported_ms, now_ms).is_some();
         for drive in &point.drives {
             all.push(SystemSummary {
                 system: point.name.clone(),

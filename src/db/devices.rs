@@ -18,6 +18,8 @@ pub const DEVICES_MAX: u64 = 200_000;
 pub const PAGE_MAX: usize = 1_000;
 /// `last_seen_ms` is written at most once in this time per device: polls must not become writes.
 pub const SEEN_STEP_MS: i64 = 60_000;
+/// A site system that was not heard of for this long is unreachable: three heartbeats of a minute.
+pub const SILENCE_MS_MAX: i64 = 3 * 60_000;
 
 /// A device that joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +154,19 @@ pub fn seen(tx: &mut Tx, id: &str, now_ms: i64) -> Result<(), DbError> {
 pub fn heard(tx: &mut Tx, client: &str, at_ms: i64) -> Result<(), DbError> {
     tx.prepare_cached("UPDATE devices SET last_seen_ms = ?2 WHERE id = ?1 AND role = ?3 AND last_seen_ms < ?2")?
         .execute((client, at_ms, Role::Client.as_str()))?;
+    Ok(())
+}
+
+/// As [`seen`], for a device whose silence is shown: tells that the site changed if it had been silent.
+///
+/// # Errors
+/// If the database cannot be written.
+pub fn system_seen(tx: &mut Tx, id: &str, now_ms: i64) -> Result<(), DbError> {
+    let was_silent = get(tx, id)?.is_some_and(|device| now_ms - device.last_seen_ms > SILENCE_MS_MAX);
+    seen(tx, id, now_ms)?;
+    if was_silent {
+        tx.touch(Change::Site);
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::{
     Change, DbError, Tx,
     column::{count, digest, json},
+    devices::SILENCE_MS_MAX,
     summaries::storage_health,
 };
 use crate::{
@@ -36,7 +37,7 @@ pub struct PointRow {
 }
 
 /// Notes a point's address, drives and assignment. Tells subscribers only if its address, or what its drives are good
-/// for, changed: free space moves all the time.
+/// for, changed, or if it had been silent: free space moves all the time.
 ///
 /// # Errors
 /// If the database cannot be written.
@@ -52,7 +53,9 @@ pub fn heard(tx: &mut Tx, point: &str, device: &str, report: &PointReport, now_m
         drives.iter().map(|drive| (drive.path.clone(), drive.usable, storage_health(drive.free_bytes))).collect()
     };
     let same = before.is_some_and(|row| {
-        row.url == report.url && row.device == device && standing(&row.drives) == standing(&report.drives)
+        let was_silent = now_ms - row.reported_ms > SILENCE_MS_MAX;
+        let is_same = row.url == report.url && row.device == device;
+        is_same && !was_silent && standing(&row.drives) == standing(&report.drives)
     });
     if !same {
         tx.touch(Change::Points(point.to_owned()));

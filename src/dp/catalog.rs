@@ -51,6 +51,8 @@ pub(super) struct Record {
     pub(super) full_at_bytes: Option<u64>,
     /// Files that are known to be wrong; not served until they are repaired.
     pub(super) bad: HashSet<Digest>,
+    /// Something of it could not be served: it is verified before its time.
+    pub(super) is_suspect: bool,
 }
 
 impl Default for Record {
@@ -64,6 +66,7 @@ impl Default for Record {
             retry_at_ms: 0,
             full_at_bytes: None,
             bad: HashSet::new(),
+            is_suspect: false,
         }
     }
 }
@@ -114,6 +117,9 @@ impl Catalog {
         now_ms: i64,
     ) -> Vec<VersionRef> {
         let before = std::mem::take(&mut self.wanted);
+        // What failed is tried anew when something about it changed, not whenever anything did.
+        let are_other_drives = found.is_some();
+        let is_news = |version: &VersionRef, wanted: &Wanted| are_other_drives || before.get(version) != Some(wanted);
         if let Some(found) = found {
             for (version, record) in &mut self.records {
                 record.path = found.get(version).cloned();
@@ -139,7 +145,9 @@ impl Catalog {
                 record.state = if here { LocationState::Installed } else { LocationState::InstallPending };
                 record.detail = None;
             }
-            record.retry_now();
+            if is_news(&hold.version, &wanted) {
+                record.retry_now();
+            }
             self.wanted.insert(hold.version.clone(), wanted);
         }
         for version in &assignment.remove {
@@ -148,7 +156,9 @@ impl Catalog {
                 record.state = LocationState::RemovalPending;
                 record.detail = None;
             }
-            record.retry_now();
+            if is_news(version, &Wanted::Remove) {
+                record.retry_now();
+            }
             self.wanted.insert(version.clone(), Wanted::Remove);
         }
         self.assignment = Some(assignment);
@@ -205,6 +215,12 @@ impl Catalog {
     /// Whether a file is under repair somewhere: versions share files.
     pub(super) fn is_bad(&self, file: &Digest) -> bool {
         self.records.values().any(|record| record.bad.contains(file))
+    }
+
+    /// Something of this content could not be served.
+    pub(super) fn suspect(&mut self, content: &Digest) {
+        let of_content = self.records.iter_mut().filter(|(version, _)| version.content == *content);
+        of_content.for_each(|(_, record)| record.is_suspect = true);
     }
 
     /// Every version, as the site is told.
@@ -284,5 +300,23 @@ mod tests {
 
         catalog.assign(assignment(&[1], &[]), found(&[]), 30);
         assert_eq!(state(&catalog, 1), LocationState::InstallPending, "the drive is gone");
+    }
+
+    #[test]
+    fn a_failure_is_put_behind_when_something_about_it_changed_and_not_by_anything_else() {
+        let mut catalog = Catalog::default();
+        catalog.assign(assignment(&[1], &[2]), found(&[2]), 10);
+        let fail = |catalog: &mut Catalog| catalog.records.values_mut().for_each(|record| record.failures = 3);
+        let failures = |catalog: &Catalog, number| catalog.records[&version(number)].failures;
+        fail(&mut catalog);
+        catalog.assign(assignment(&[1, 3], &[2]), None, 20);
+        assert_eq!((failures(&catalog, 1), failures(&catalog, 2), failures(&catalog, 3)), (3, 3, 0));
+        let mut asked = assignment(&[1], &[2]);
+        asked.hold[0].resend_token = Some("again".into());
+        catalog.assign(asked.clone(), None, 30);
+        assert_eq!((failures(&catalog, 1), failures(&catalog, 2)), (0, 3));
+        fail(&mut catalog);
+        catalog.assign(asked, found(&[2]), 40);
+        assert_eq!((failures(&catalog, 1), failures(&catalog, 2)), (0, 0), "other drives");
     }
 }

@@ -26,12 +26,12 @@ use super::{
 };
 use crate::{
     clock,
+    content::Digest,
     model::identity::ObjectName,
     wire::points::{Assignment, VersionRef},
 };
 
-/// Versions copied, checked or removed at the same time: four fill a line and leave room for clients (reliability.md
-/// D.10).
+/// Versions copied, checked or removed at the same time: four fill a line and leave room for clients.
 const COPIES_MAX: u32 = 4;
 /// Versions scrubbed at the same time: a scrub reads a whole disk and must not push clients aside.
 const SCRUBS_MAX: u32 = 1;
@@ -93,6 +93,12 @@ impl Shared {
             change(record);
         }
         self.changed.notify_one();
+    }
+
+    /// Something of this content could not be served: it is verified, and repaired if it is not sound.
+    pub(super) fn suspect(&self, content: &Digest) {
+        self.catalog().suspect(content);
+        self.wake.notify_one();
     }
 
     /// Forgets a version that nobody assigned and that is gone now.

@@ -1,5 +1,5 @@
 //! What a distribution point tells of: the messages of copying, removing and repairing, with SMS's own numbers
-//! (domain.md §2.2).
+//! where it had one.
 
 use std::path::Path;
 

@@ -89,10 +89,14 @@ async fn manifest(
         Ok(directory) => directory,
         Err(refusal) => return refusal.into_response(),
     };
-    let indexed = tokio::task::spawn_blocking(move || shared.indexes.get(&content, &directory)).await;
+    let reading = shared.clone();
+    let indexed = tokio::task::spawn_blocking(move || reading.indexes.get(&content, &directory)).await;
     match indexed {
         Ok(Ok(index)) => ([(header::ETAG, format!("\"{content}\""))], index.manifest.clone()).into_response(),
-        Ok(Err(error)) => unwell(&error),
+        Ok(Err(error)) => {
+            shared.suspect(&content);
+            unwell(&error)
+        }
         Err(error) => unwell(&error),
     }
 }
@@ -110,15 +114,19 @@ async fn file_of_version(
     if shared.catalog().is_bad(&digest) {
         return (StatusCode::SERVICE_UNAVAILABLE, "under repair\n").into_response();
     }
+    let reading = shared.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let index = shared.indexes.get(&content, &directory)?;
+        let index = reading.indexes.get(&content, &directory)?;
         let Some((path, size_bytes)) = index.files.get(&digest) else { return Ok(None) };
         open_whole(&directory, path, *size_bytes).map(|file| Some((file, *size_bytes)))
     });
     match opened.await {
         Ok(Ok(Some((open, size_bytes)))) => file::serve(open, size_bytes, &digest, &headers),
         Ok(Ok(None)) => StatusCode::NOT_FOUND.into_response(),
-        Ok(Err(error)) => unwell(&error),
+        Ok(Err(error)) => {
+            shared.suspect(&content);
+            unwell(&error)
+        }
         Err(error) => unwell(&error),
     }
 }

@@ -220,7 +220,7 @@ fn keep(connection: &Connection, topic: &str, value: &str) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Failures are never dropped; other messages make room for them (reliability.md D.8).
+/// Failures are never dropped; other messages make room for them.
 fn enqueue(connection: &Connection, message: &StatusMessage) -> Result<(), StoreError> {
     let waiting: i64 = connection.query_row("SELECT count(*) FROM outbox", (), |row| row.get(0))?;
     if waiting >= OUTBOX_MAX {

@@ -41,6 +41,9 @@ pub(super) struct Scrubbing {
 /// about to assign it (it rebuilds its ledger from them after a loss).
 pub(super) const UNASSIGNED_MS: i64 = 10 * 60 * 1000;
 
+/// A version that was found sound is not suspected again for so long: what keeps it from being served is something else.
+const SUSPICION_MS: i64 = 5_000;
+
 /// Decides. A version that is worked on is nobody's business here.
 pub(super) fn due(wanted: &Wanted, record: &Record, scrubbing: Scrubbing, now_ms: i64) -> Due {
     let when = |task, at_ms: i64| if at_ms <= now_ms { Due::Now(task) } else { Due::At(at_ms) };
@@ -57,6 +60,9 @@ pub(super) fn due(wanted: &Wanted, record: &Record, scrubbing: Scrubbing, now_ms
                 return when(Task::Check, record.retry_at_ms);
             }
             let verified_ms = notes.verified_at_ms.unwrap_or(0);
+            if record.is_suspect {
+                return when(Task::Check, record.retry_at_ms.max(verified_ms + SUSPICION_MS));
+            }
             let scrub_ms = if verified_ms <= scrubbing.asked_ms { 0 } else { verified_ms + scrubbing.interval_ms };
             when(Task::Scrub, scrub_ms.max(record.retry_at_ms))
         }
@@ -106,6 +112,14 @@ mod tests {
         assert_eq!(due(&hold(None, 0), &installed, asked, NOW), Due::Now(Task::Scrub));
         let asked_before = Scrubbing { asked_ms: NOW - 2_000, ..DAILY };
         assert!(matches!(due(&hold(None, 0), &installed, asked_before, NOW), Due::At(_)));
+    }
+
+    #[test]
+    fn what_could_not_be_served_is_verified_but_not_over_and_over() {
+        let suspect = Record { is_suspect: true, ..record(LocationState::Installed) };
+        let verified_ms = NOW - 1_000;
+        assert_eq!(due(&hold(None, 0), &suspect, DAILY, NOW), Due::At(verified_ms + SUSPICION_MS));
+        assert_eq!(due(&hold(None, 0), &suspect, DAILY, verified_ms + SUSPICION_MS), Due::Now(Task::Check));
     }
 
     #[test]

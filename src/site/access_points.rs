@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    clock,
     db::{Database, DbError, devices, kept},
     trust::identity::Role,
 };
@@ -13,21 +14,29 @@ const TOPIC: &str = "access-points";
 /// A base URL is a scheme, a name and a port.
 pub(super) const URL_BYTES_MAX: usize = 300;
 
-/// Remembers where an access point is reached. `false` if that was known.
+/// Remembers where an access point is reached, and that it lives. `false` if the address was known.
 pub(super) async fn note(database: &Database, id: &str, url: &str) -> Result<bool, DbError> {
-    let known = database.read(|connection| kept::get(connection, TOPIC)).await?;
-    if parse(known.as_deref()).get(id).is_some_and(|known| known == url) {
+    let (id, url, now_ms) = (id.to_owned(), url.to_owned(), clock::now_unix_ms());
+    let wanted = id.clone();
+    let (known, device) = database
+        .read(move |connection| Ok((kept::get(connection, TOPIC)?, devices::get(connection, &wanted)?)))
+        .await?;
+    let moved = parse(known.as_deref()).get(&id) != Some(&url);
+    if !moved && !device.is_some_and(|device| device.seen_is_due(now_ms)) {
         return Ok(false);
     }
-    let (id, url) = (id.to_owned(), url.to_owned());
     database
         .write(move |tx| {
+            devices::system_seen(tx, &id, now_ms)?;
+            if !moved {
+                return Ok(());
+            }
             let mut all = parse(kept::get(tx, TOPIC)?.as_deref());
             all.insert(id, url);
             kept::put(tx, TOPIC, &serde_json::to_string(&all)?)
         })
         .await?;
-    Ok(true)
+    Ok(moved)
 }
 
 /// Base URLs of all access points: the site's own first, then those of devices that are not blocked, by name.

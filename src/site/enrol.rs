@@ -128,6 +128,7 @@ impl Enrolment {
             Role::Client => format!("c-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             Role::Dp => name.clone(),
             // Ids are unique among all devices; a point and an access point on one host share a name.
+            Role::Cap if name.starts_with("cap-") => name.clone(),
             Role::Cap => format!("cap-{name}"),
         };
         let (certificate, not_after_ms) = self.issue(role, &id, &request.csr_pem, names)?;

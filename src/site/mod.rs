@@ -13,6 +13,7 @@ mod points;
 mod routes;
 mod serve;
 mod signals;
+mod snapshot;
 mod sources;
 pub mod state;
 mod sync;

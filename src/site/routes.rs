@@ -12,9 +12,14 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::{access_points, enrol::Enrolment, intake::Intake, points::Points};
+use super::{
+    enrol::Enrolment,
+    intake::Intake,
+    points::Points,
+    snapshot::{self, Snapshots},
+};
 use crate::{
     cap::{Refusal, Upstream},
     content::{digest::Digest, library::Library},
@@ -25,7 +30,7 @@ use crate::{
         access::{
             ASSIGNMENT_PATH, BadContent, HEARD_BYTES_MAX, HEARD_CLIENTS_MAX, Heard, LONG_POLL_SECS_MAX,
             RELAY_BAD_CONTENT_PATH, RELAY_HEARD_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH, RENEW_PATH, REPORT_PATH,
-            Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH, Snapshot,
+            Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH,
         },
         enrol::{ENROL_REQUEST_BYTES_MAX, RenewRequest},
         inventory::{INVENTORY_BYTES_MAX, Inventory},
@@ -48,7 +53,7 @@ pub(super) struct SiteRoutes {
     /// The content library.
     pub library: Arc<Library>,
     /// What access points follow.
-    pub snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub snapshots: Snapshots,
     /// Clients hear of access points in their policy: told when one comes or moves.
     pub reevaluate: Arc<Notify>,
     /// Renews certificates.
@@ -64,7 +69,7 @@ impl SiteRoutes {
             .route(&format!("{SITE_MANIFEST_PATH}/{{digest}}"), get(manifest))
             .route(&format!("{SITE_FILE_PATH}/{{digest}}"), get(file));
         let access_points = Router::new()
-            .route(SNAPSHOT_PATH, get(snapshot))
+            .route(SNAPSHOT_PATH, get(snapshot::serve))
             .route(&format!("{SITE_RECORD_PATH}/{{digest}}"), get(record))
             .route(RELAY_STATUS_PATH, post(relay_status).layer(DefaultBodyLimit::max(RELAYED_STATUS_BYTES_MAX)))
             .route(RELAY_INVENTORY_PATH, post(relay_inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX)))
@@ -83,17 +88,16 @@ struct Wait {
     wait: u64,
 }
 
-impl Wait {
-    fn duration(&self) -> Duration {
-        Duration::from_secs(self.wait.min(LONG_POLL_SECS_MAX))
-    }
+/// How long a long poll waits that asks for so many seconds.
+pub(super) fn patience(wait_secs: u64) -> Duration {
+    Duration::from_secs(wait_secs.min(LONG_POLL_SECS_MAX))
 }
 
-fn tag(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn tag(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::IF_NONE_MATCH)?.to_str().ok().map(|tag| tag.trim_matches('"'))
 }
 
-fn unavailable(error: &dyn std::fmt::Display) -> Response {
+pub(super) fn unavailable(error: &dyn std::fmt::Display) -> Response {
     tracing::error!(%error, "a request of a site system failed");
     StatusCode::SERVICE_UNAVAILABLE.into_response()
 }
@@ -105,7 +109,7 @@ async fn assignment(
     headers: HeaderMap,
 ) -> Response {
     let have = tag(&headers);
-    match site.points.next(&peer.id, have, wait.duration()).await {
+    match site.points.next(&peer.id, have, patience(wait.wait)).await {
         Ok(assignment) if have == Some(assignment.version.as_str()) => StatusCode::NOT_MODIFIED.into_response(),
         Ok(assignment) => ([(header::ETAG, format!("\"{}\"", assignment.version))], Json(assignment)).into_response(),
         Err(error) => unavailable(&error),
@@ -143,55 +147,6 @@ async fn file(State(site): State<SiteRoutes>, Path(digest): Path<Digest>, reques
     match site.library.open_blob(&digest) {
         Ok((blob, size_bytes)) => file::serve(blob, size_bytes, &digest, request.headers()),
         Err(error) => not_found(&error),
-    }
-}
-
-/// Asked by an access point, which tells where clients reach it.
-#[derive(Deserialize)]
-struct SnapshotQuery {
-    #[serde(default)]
-    wait: u64,
-    url: Option<String>,
-}
-
-async fn snapshot(
-    State(site): State<SiteRoutes>,
-    peer: PeerIdentity,
-    Query(SnapshotQuery { wait, url }): Query<SnapshotQuery>,
-    headers: HeaderMap,
-) -> Response {
-    let wait = Wait { wait };
-    if let Some(url) = url {
-        if !url.starts_with("https://") || url.len() > access_points::URL_BYTES_MAX {
-            return Refusal::Invalid("the access point's url is no https URL".to_owned()).into_response();
-        }
-        match access_points::note(&site.points.database, &peer.id, &url).await {
-            Ok(true) => site.reevaluate.notify_one(),
-            Ok(false) => {}
-            Err(error) => return unavailable(&error),
-        }
-    }
-    let have = tag(&headers);
-    let deadline = tokio::time::Instant::now() + wait.duration();
-    let mut snapshots = site.snapshot.clone();
-    loop {
-        let current = snapshots.borrow_and_update().clone();
-        if let Some(snapshot) = current {
-            let bytes = match serde_json::to_vec(&*snapshot) {
-                Ok(bytes) => bytes,
-                Err(error) => return unavailable(&error),
-            };
-            let digest = Digest::of(&bytes).short().to_owned();
-            if have != Some(digest.as_str()) {
-                let headers =
-                    [(header::ETAG, format!("\"{digest}\"")), (header::CONTENT_TYPE, "application/json".into())];
-                return (headers, bytes).into_response();
-            }
-        }
-        match tokio::time::timeout_at(deadline, snapshots.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return StatusCode::NOT_MODIFIED.into_response(),
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     points::Points,
     routes::SiteRoutes,
     signals::Signals,
+    snapshot::Snapshots,
     sources,
     state::{StateDirectory, StateError},
     sync,
@@ -283,7 +284,7 @@ async fn assemble(
         points,
         intake: intake.clone(),
         library: library.clone(),
-        snapshot,
+        snapshots: Snapshots::new(snapshot),
         reevaluate,
         enrolment: enrolment.clone(),
     }

@@ -11,6 +11,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::limits::Limits;
+use super::pace::Pace;
 
 /// The body came in too slowly.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +23,8 @@ pub(super) struct PacedBody {
     body: Incoming,
     started: Instant,
     received_bytes: u64,
-    grace: Duration,
+    pace: Pace,
     total: Duration,
-    bytes_per_sec_min: u64,
     /// Fires at the moment by which more must have come. Made when the body first has to be waited for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -35,17 +35,15 @@ impl PacedBody {
             body,
             started: Instant::now(),
             received_bytes: 0,
-            grace: limits.header_timeout,
+            pace: Pace { grace: limits.header_timeout, bytes_per_sec_min: limits.body_bytes_per_sec_min },
             total: limits.body_timeout,
-            bytes_per_sec_min: limits.body_bytes_per_sec_min.max(1),
             deadline: None,
         }
     }
 
-    /// What has been received pays for that much time at the lowest rate, after the grace.
+    /// When more must have come.
     fn due(&self) -> Instant {
-        let paid = Duration::from_millis(self.received_bytes.saturating_mul(1000) / self.bytes_per_sec_min);
-        self.started + self.grace.saturating_add(paid).min(self.total)
+        self.started + self.pace.allowance(self.received_bytes).min(self.total)
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 10 s to connect (reliability.md D.10). 330 s to read: a long poll takes up to 300 s (`wire::access`).
+    /// 10 s to connect. 330 s to read: a long poll takes up to 300 s (`wire::access`).
     fn default() -> Self {
         Self { connect: Duration::from_secs(10), read: Duration::from_secs(330) }
     }
@@ -38,7 +38,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes under way in one download: 2 MiB fill a line of 160 Mbit/s at 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// For several downloads at once (reliability.md D.10: four).
+/// For several downloads at once: four.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 
 /// A client could not be set up.

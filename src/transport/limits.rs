@@ -1,6 +1,8 @@
-//! What one listener grants to strangers and to its own devices, with the reason for each number (reliability.md D.10).
+//! What one listener grants to strangers and to its own devices, with the reason for each number.
 
 use std::time::Duration;
+
+use super::pace::{DOWNLOAD, Pace};
 
 /// The limits of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,9 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// After [`Limits::header_timeout`], a body must have arrived at this average rate or better.
     pub body_bytes_per_sec_min: u64,
+    /// How slowly an answer of known length may be taken: each such answer has a total time that grows with its size. Long
+    /// polls wait before their answer begins, and watches have no length.
+    pub answer: Pace,
     /// How long requests may go on after the listener was told to stop.
     pub drain_timeout: Duration,
 }
@@ -48,6 +53,7 @@ impl Default for Limits {
             body_bytes_max: 2 * 1024 * 1024,
             body_timeout: Duration::from_secs(10 * 60),
             body_bytes_per_sec_min: 1024,
+            answer: DOWNLOAD,
             drain_timeout: Duration::from_secs(10),
         }
     }

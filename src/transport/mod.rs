@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod download;
+pub mod pace;
 #[cfg(feature = "server")]
 pub mod renewal;
 pub mod session;

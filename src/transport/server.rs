@@ -239,7 +239,7 @@ impl Caller {
         let mut request = request.map(|body| Body::new(PacedBody::new(body, &self.front.limits)));
         request.extensions_mut().insert(self.peer.clone());
         let response = self.front.router.clone().oneshot(request).await?;
-        Ok(response.map(|body| held(body, in_progress)))
+        Ok(held(response, in_progress))
     }
 }
 

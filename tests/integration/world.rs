@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -45,6 +45,21 @@ impl World {
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.scratch.path().join(below)
+    }
+
+    /// Where requests of the test itself run.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
+    /// The site's port for devices.
+    pub(crate) fn device_port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where devices reach the site.
+    pub(crate) fn site_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
     }
 
     /// Writes a file of the served directory, by a rename, so that nobody sees half of it.
@@ -114,8 +129,12 @@ impl World {
     pub(crate) fn start(&mut self, name: &str) {
         self.launch(name);
         if name == "site" {
-            let port = self.port;
-            self.until("the site listens", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+            let pid = self.processes[name].id();
+            // What it writes once it listens; an earlier process may have left the same file.
+            self.until("the site is up", |world| {
+                let text = fs::read(world.path("site/endpoints.json")).unwrap_or_default();
+                serde_json::from_slice::<Value>(&text).is_ok_and(|endpoints| endpoints["pid"] == pid)
+            });
         }
     }
 
@@ -181,22 +200,30 @@ impl World {
         self.join(&["dp", "client"]);
     }
 
-    /// Asks the Kubernetes API as its administrator; null for what does not exist.
+    /// Asks the Kubernetes API as its administrator; null for what does not exist, or when nobody answers.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let kubeconfig = Kubeconfig::read_from(self.path("site/kubeconfig")).unwrap();
-        let type_ = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let bytes = body.map_or_else(Vec::new, |body| serde_json::to_vec(body).unwrap());
-        let request = http::Request::builder().method(method).uri(path).header("content-type", type_).body(bytes);
-        let answer = self.runtime.block_on(async {
-            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-            kube::Client::try_from(config).unwrap().request::<Value>(request.unwrap()).await
-        });
-        match answer {
+        match self.answer(method, path, body) {
             Err(kube::Error::Api(status)) if status.code == 404 => Value::Null,
             // It is being started or killed: whoever waits asks again.
             Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => Value::Null,
             other => other.unwrap(),
         }
+    }
+
+    /// Whether the Kubernetes API says that there is no such object.
+    pub(crate) fn is_gone(&self, path: &str) -> bool {
+        matches!(self.answer("GET", path, None), Err(kube::Error::Api(status)) if status.code == 404)
+    }
+
+    fn answer(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
+        let kubeconfig = Kubeconfig::read_from(self.path("site/kubeconfig")).unwrap();
+        let type_ = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let bytes = body.map_or_else(Vec::new, |body| serde_json::to_vec(body).unwrap());
+        let request = http::Request::builder().method(method).uri(path).header("content-type", type_).body(bytes);
+        self.runtime.block_on(async {
+            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+            kube::Client::try_from(config).unwrap().request::<Value>(request.unwrap()).await
+        })
     }
 
     /// The rows or objects of a list, an object each.

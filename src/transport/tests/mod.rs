@@ -4,6 +4,7 @@
 mod endings;
 mod handshakes;
 mod limits;
+mod pace;
 mod roles;
 
 use std::net::SocketAddr;
