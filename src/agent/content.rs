@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     io::{self, Read},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -75,7 +76,7 @@ impl Cache {
     pub fn open(state: &Path, http: reqwest::Client) -> io::Result<Self> {
         // Runs find their content by absolute paths.
         let directory = std::path::absolute(state)?.join("cache");
-        fs::create_dir_all(&directory)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         Ok(Self { directory, http: Mutex::new(http), fetching: Mutex::default(), complaints: Mutex::default() })
     }
 

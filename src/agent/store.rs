@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::outbox::{self, Report};
 use crate::{
+    content::durable,
     model::{identity::ProgramIdentity, reason::Reason, state::RunState},
     plan::run::{Occurrence, PastRun},
 };
@@ -34,6 +35,9 @@ CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, advertisement TEXT NOT
 /// The agent's database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The file cannot be made.
+    #[error("the agent's database cannot be made")]
+    File(#[from] std::io::Error),
     /// SQLite.
     #[error("the agent's database failed")]
     Sqlite(#[from] rusqlite::Error),
@@ -67,6 +71,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        durable::prepare_private(path)?;
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // What the outbox acknowledges to programs' users must survive a power cut.

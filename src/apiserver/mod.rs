@@ -48,9 +48,10 @@ pub mod credentials;
 pub mod fleet;
 mod serve;
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 pub use access::{ADMINS, COMPONENTS, Identity, VIEWERS};
 pub use store::OpenError;
@@ -59,6 +60,8 @@ use access::{Access, User};
 use call::Server;
 use kinds::Kinds;
 use store::Store;
+
+use crate::transport::tls::ServerTls;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -114,18 +117,10 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
-    /// Serves https on `listener` until `shutdown` is done. `tls` must verify client certificates and may allow none:
-    /// who shows none reaches health and version only.
-    ///
-    /// # Errors
-    /// If the socket cannot be used.
-    pub async fn serve(
-        self,
-        listener: tokio::net::TcpListener,
-        tls: Arc<rustls::ServerConfig>,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> std::io::Result<()> {
-        serve::serve(self.server, listener, tls, shutdown).await
+    /// Serves https on `listener` until `shutdown` is cancelled. `tls` is [`ServerTls::kubernetes`]: who shows no
+    /// certificate reaches health and version only.
+    pub async fn serve(self, listener: tokio::net::TcpListener, tls: ServerTls, shutdown: CancellationToken) {
+        serve::serve(self.server, listener, tls, shutdown).await;
     }
 }
 

@@ -7,12 +7,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
+use super::point::stop_on_signal;
 use crate::{
-    apiserver::{ApiServer, Identity, OpenError, Options, credentials::Credentials},
+    apiserver::{ApiServer, OpenError, Options, credentials::Credentials},
     clock,
-    trust::secret_file,
+    transport::{install_crypto, serving::Serving, tls::ServerTls},
+    trust::ca::{SERVING_LIFETIME, USER_LIFETIME},
 };
 
 /// Names of the listener beside its address.
@@ -42,6 +44,7 @@ impl Apiserver {
     }
 
     async fn serve(self) -> Result<()> {
+        install_crypto();
         let Apiserver { state, listen, crds } = self;
         make_private(&state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
         let definitions = crds.as_deref().map(read_definitions).transpose()?;
@@ -49,7 +52,7 @@ impl Apiserver {
             Some(read) => read.iter().map(|(_, document)| document.clone()).collect(),
             None => compiled_in()?,
         };
-        let credentials = Credentials::load_or_create(&state.join("api"), clock::now())?;
+        let credentials = Credentials::load_or_create(&state.join("api"), USER_LIFETIME, clock::now())?;
         let server = ApiServer::open(Options { database: state.join("api.db"), crds, fleet: None })
             .map_err(|error| placed(error, &definitions.unwrap_or_default()))?;
         let listener = tokio::net::TcpListener::bind(listen)
@@ -63,16 +66,17 @@ impl Apiserver {
         let host =
             if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
         let url = format!("https://{host}");
-        for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
-            secret_file::write(&state.join(file), &credentials.kubeconfig(&url, &identity, clock::now())?)?;
-        }
-        let tls = credentials.tls(&names, clock::now())?;
+        let kubeconfigs = credentials.kubeconfigs(&state, &url)?;
+        let serving = Serving::new(credentials.authority().clone(), names, SERVING_LIFETIME)?;
+        let tls = ServerTls::kubernetes(serving.certificate(), credentials.authority().certificate_pem())?;
         tracing::info!(%url, kubeconfig = %state.join("kubeconfig").display(), "the Kubernetes API is served");
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let stop = async {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        };
-        server.serve(listener, tls, stop).await?;
+        let shutdown = CancellationToken::new();
+        stop_on_signal(shutdown.clone())?;
+        tokio::select! {
+            () = server.serve(listener, tls, shutdown) => {}
+            () = serving.keep() => {}
+            () = kubeconfigs.keep() => {}
+        }
         Ok(())
     }
 }

@@ -143,7 +143,11 @@ fn read_join_file(path: &Path) -> Result<JoinFile> {
     JoinFile::decode(&text).with_context(|| format!("{} cannot be used", path.display()))
 }
 
-fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
+/// Cancels `shutdown` when the process is asked to stop.
+///
+/// # Errors
+/// If signals cannot be waited for.
+pub(super) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }

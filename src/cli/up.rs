@@ -6,12 +6,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::point::stop_on_signal;
 use crate::{
     model::duration::Span,
     site::{self, Listen, Options, Served},
@@ -46,6 +44,9 @@ pub(super) struct Up {
     /// Life of device certificates
     #[arg(long, value_name = "SPAN", default_value = "720h", value_parser = span, hide = true)]
     certificate_lifetime: Span,
+    /// Life of the listeners' certificates and of those in kubeconfigs
+    #[arg(long, value_name = "SPAN", default_value = "8760h", value_parser = span, hide = true)]
+    serving_lifetime: Span,
 }
 
 /// `10.0.0.5` is `10.0.0.5` with the usual port.
@@ -84,6 +85,7 @@ impl Up {
             advertise: self.advertise,
             source_roots: self.source_root,
             certificate_lifetime: self.certificate_lifetime.as_duration(),
+            serving_lifetime: self.serving_lifetime.as_duration(),
             ..Options::new(self.state, served)
         }
     }
@@ -91,12 +93,7 @@ impl Up {
     async fn serve(self) -> Result<()> {
         let (ready, started) = oneshot::channel();
         let shutdown = CancellationToken::new();
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let stop = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            stop.cancel();
-        });
+        stop_on_signal(shutdown.clone())?;
         tokio::spawn(async move {
             if let Ok(endpoints) = started.await {
                 say(&endpoints);

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -24,6 +24,21 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// Makes the file unless it is there, for its owner alone whatever the umask is, and its directory entry durable. For
+/// files that a library opens by name: SQLite gives the files that it puts beside a database the same mode.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn prepare_private(path: &Path) -> io::Result<()> {
+    let new = !path.exists();
+    fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if let Some(directory) = path.parent().filter(|_| new) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

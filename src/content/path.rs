@@ -2,7 +2,7 @@
 //! The second wall, opening them without following links, is in `beneath`; nothing here touches files.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
@@ -14,6 +14,28 @@ pub const MAX_COMPONENT_BYTES: usize = 255;
 pub const MAX_PATH_BYTES: usize = 1024;
 /// Most components: bounds open descriptors and recursion in every walk.
 pub const MAX_DEPTH: usize = 64;
+
+/// Directories of the operating system: neither they nor what lies in them is ever a package.
+pub const SYSTEM_DIRECTORIES: &[&str] =
+    &["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr"];
+/// Directories in [`SYSTEM_DIRECTORIES`] that belong to the machine's administrator all the same.
+pub const SYSTEM_EXEMPT: &[&str] = &["/usr/local", "/usr/src"];
+
+/// Whether an absolute path, read as text, names a directory of the operating system, or the root of everything. It sees
+/// no links: who opens a directory looks again.
+#[must_use]
+pub fn names_system_directory(path: &Path) -> bool {
+    let mut plain = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => drop(plain.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    let within = |directories: &[&str]| directories.iter().any(|directory| plain.starts_with(directory));
+    path.is_absolute() && (plain == Path::new("/") || (within(SYSTEM_DIRECTORIES) && !within(SYSTEM_EXEMPT)))
+}
 
 /// A relative path of normal components with `/` between them, in Unicode's composed form (NFC).
 ///

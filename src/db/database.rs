@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use super::{Change, DbError, Tx, schema, site, writer};
+use crate::content::durable;
 
 /// Read connections. Reads are short; two cores are kept busy and a long listing does not stop the others.
 const READERS_MAX: usize = 4;
@@ -45,7 +46,7 @@ impl Database {
     /// # Errors
     /// [`DbError::Open`], [`DbError::Foreign`], [`DbError::TooNew`], [`DbError::TooOld`]; each says the remedy.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, DbError> {
-        prepare_file(path).map_err(|source| DbError::Open { path: path.to_owned(), source })?;
+        durable::prepare_private(path).map_err(|source| DbError::Open { path: path.to_owned(), source })?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::prepare(&mut connection, path, now.as_millisecond())?;
         let site = site::read(&connection)?.id;
@@ -134,18 +135,6 @@ impl Drop for Inner {
             let _ = writer.join();
         }
     }
-}
-
-/// Makes the file, readable by its owner only, and its directory entry durable.
-fn prepare_file(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let new = !path.exists();
-    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    if let Some(directory) = path.parent().filter(|_| new) {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        std::fs::File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, DbError> {

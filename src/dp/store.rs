@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    content::Fault,
+    content::{Fault, durable},
     model::message::{Severity, StatusMessage},
     wire::points::{Assignment, VersionRef},
 };
@@ -32,8 +32,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 /// The point's database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Its directory cannot be made.
-    #[error("the distribution point's directory cannot be made")]
+    /// Its directory or its database file cannot be made.
+    #[error("the distribution point's directory or database cannot be made")]
     Directory(#[source] std::io::Error),
     /// SQLite.
     #[error("the distribution point's database failed")]
@@ -85,6 +85,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        durable::prepare_private(path).map_err(StoreError::Directory)?;
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // A message that was queued must survive a power cut.

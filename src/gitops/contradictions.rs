@@ -1,7 +1,10 @@
 //! What objects of a tree say against each other: references to nothing, an advertisement that its program cannot
 //! serve, circles. The controllers say the same as `Stalled`; here it has a place in a file. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::de::DeserializeOwned;
 
@@ -18,6 +21,7 @@ use crate::{
         package::{PackageSpec, Source},
         program::ProgramSpec,
     },
+    content::path::names_system_directory,
     plan::membership::Query,
 };
 
@@ -71,11 +75,15 @@ impl World<'_> {
 
     fn package(&self, loaded: &Loaded) -> Vec<Diagnostic> {
         let Some(package) = spec::<PackageSpec>(loaded) else { return Vec::new() };
+        let system = match &package.source {
+            Source::Directory(source) => system_directory(loaded, &source.path),
+            Source::None(_) => None,
+        };
         let collections = package.access.map(|access| access.collections).unwrap_or_default();
         let checked = collections.iter().enumerate().filter_map(|(index, name)| {
             self.reference(loaded, &format!("spec.access.collections[{index}]"), "Collection", name)
         });
-        checked.collect()
+        checked.chain(system).collect()
     }
 
     fn program(&self, loaded: &Loaded) -> Vec<Diagnostic> {
@@ -200,6 +208,16 @@ fn collection(loaded: &Loaded) -> Vec<Diagnostic> {
     let query = spec::<CollectionSpec>(loaded).and_then(|collection| collection.query);
     let error = query.and_then(|query| Query::compile(&query).err());
     error.map(|error| loaded.diagnose(Severity::Error, "spec.query", error.to_string())).into_iter().collect()
+}
+
+/// What the server refuses when it reads the source, said before: by its name alone, as links are not here to be followed.
+fn system_directory(loaded: &Loaded, path: &str) -> Option<Diagnostic> {
+    names_system_directory(Path::new(path)).then(|| {
+        let text = format!(
+            "`{path}` belongs to the operating system and is never distributed: choose a directory that holds the package alone"
+        );
+        loaded.diagnose(Severity::Error, "spec.source.directory.path", text)
+    })
 }
 
 fn neighbour(kind: &str, beside: &Loaded, name: &str) -> ObjectKey {

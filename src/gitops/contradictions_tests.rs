@@ -55,6 +55,19 @@ fn check(changes: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
+fn a_system_directory_is_no_source() {
+    for path in ["/etc", "/", "/usr/share/x", "/srv/../etc/ssl", "//etc/./"] {
+        check(
+            &[("path: src", &format!("path: {path}"))],
+            &[&format!("a.yaml:4:29: `{path}` belongs to the operating")],
+        );
+    }
+    for path in ["/srv/packages", "/usr/local/packages", "etc", "/etcetera"] {
+        check(&[("path: src", &format!("path: {path}"))], &[]);
+    }
+}
+
+#[test]
 fn nothing_is_found_where_nothing_is_wrong() {
     check(&[], &[]);
     check(&[("packageRef: office", "packageRef: by-hand")], &[]);

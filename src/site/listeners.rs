@@ -11,11 +11,9 @@ use super::{
     state::StateDirectory,
 };
 use crate::{
-    apiserver::{Identity, credentials::Credentials},
-    clock,
     content::{Digest, durable},
     controller::context::SiteIdentity,
-    trust::{ca::CertificateAuthority, secret_file},
+    trust::ca::CertificateAuthority,
 };
 
 /// The bound sockets.
@@ -89,14 +87,8 @@ pub(super) fn endpoints(
     })
 }
 
-pub(super) fn write_kubeconfigs(
-    state: &StateDirectory,
-    credentials: &Credentials,
-    endpoints: &Endpoints,
-) -> Result<(), SiteError> {
-    for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
-        secret_file::write(&state.join(file), &credentials.kubeconfig(&endpoints.api_url, &identity, clock::now())?)?;
-    }
+/// Tells programs where the site listens.
+pub(super) fn write_endpoints(state: &StateDirectory, endpoints: &Endpoints) -> Result<(), SiteError> {
     let path = state.join(Endpoints::FILE);
     let text = serde_json::to_vec_pretty(endpoints).unwrap_or_default();
     durable::replace(&path, &text, 0o600).map_err(|error| SiteError::Write(path, error))

@@ -17,7 +17,6 @@ mod snapshot;
 mod sources;
 pub mod state;
 mod sync;
-mod tls;
 
 pub use self::{
     options::{Endpoints, Listen, Options, Served},

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::trust::ca::IDENTITY_LIFETIME;
+use crate::trust::ca::{IDENTITY_LIFETIME, SERVING_LIFETIME};
 
 /// Where manifests come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct Options {
     pub source_roots: Vec<PathBuf>,
     /// Life of device certificates.
     pub certificate_lifetime: Duration,
+    /// Life of the listeners' certificates and of those in kubeconfigs.
+    pub serving_lifetime: Duration,
 }
 
 impl Options {
@@ -96,6 +98,7 @@ impl Options {
             advertise: Vec::new(),
             source_roots: Vec::new(),
             certificate_lifetime: IDENTITY_LIFETIME,
+            serving_lifetime: SERVING_LIFETIME,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     enrol::Enrolment,
     fleet,
     intake::Intake,
-    listeners::{Listeners, endpoints, names, write_kubeconfigs},
+    listeners::{Listeners, endpoints, names, write_endpoints},
     offers::OfferManager,
     options::{Endpoints, Options, Served},
     points::Points,
@@ -27,7 +27,6 @@ use super::{
     sources,
     state::{StateDirectory, StateError},
     sync,
-    tls::{Serving, ServingError},
 };
 use crate::{
     api,
@@ -48,16 +47,17 @@ use crate::{
         revision::Source,
         sync::{RevisionState, SyncConfig, SyncError},
     },
+    source::Guarded,
     transport::{
         install_crypto,
         limits::Limits,
         server::{Allowed, serve, serve_plain},
+        serving::{Serving, ServingError},
         tls::{ServerTls, TlsError},
     },
     trust::{
         ca::{CaError, CertificateAuthority},
         keys::{KeyError, SiteKey, TrustedKeys},
-        secret_file::SecretFileError,
     },
     wire::{access::Snapshot, enrol},
 };
@@ -98,9 +98,6 @@ pub enum SiteError {
     /// A listener's TLS.
     #[error("a listener's TLS cannot be set up")]
     Tls(#[from] TlsError),
-    /// A file for users.
-    #[error("a file in the state directory cannot be written")]
-    File(#[from] SecretFileError),
     /// A file for programs.
     #[error("{0} cannot be written")]
     Write(PathBuf, #[source] std::io::Error),
@@ -166,7 +163,7 @@ impl Parts {
             library: Arc::new(Library::open(&state.join("library"))?),
             key: Arc::new(SiteKey::load_or_create(&state.join("keys/site.key"))?),
             authority: Arc::new(CertificateAuthority::load_or_create(&state.join("devices"), &site.name, now)?),
-            credentials: Credentials::load_or_create(&state.join("api"), now)?,
+            credentials: Credentials::load_or_create(&state.join("api"), options.serving_lifetime, now)?,
             state,
             database,
             api,
@@ -185,7 +182,8 @@ async fn assemble(
 ) -> Result<(), SiteError> {
     let Parts { state, database, library, key, authority, credentials, api, late, site } = parts;
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
-    write_kubeconfigs(&state, &credentials, &endpoints)?;
+    let kubeconfigs = credentials.kubeconfigs(state.path(), &endpoints.api_url)?;
+    write_endpoints(&state, &endpoints)?;
     let client = api.client(Identity::Component("site".into()));
     let own = sync::ensure_own_objects(&client, &site.name).await;
     own.map_err(|error| SiteError::OwnObjects(Box::new(error)))?;
@@ -211,7 +209,7 @@ async fn assemble(
     let ctx = Arc::new(Context {
         client: client.clone(),
         database: database.clone(),
-        read_source: sources::reader(library.clone(), roots.clone()),
+        read_source: sources::reader(library.clone(), roots.clone(), Guarded::new(state.path())),
         site: site.clone(),
         key: key.clone(),
         stores: stores.clone(),
@@ -276,7 +274,10 @@ async fn assemble(
     let dp = Dp::open(dp_config, Arc::new(builtin))?;
 
     // Listeners.
-    let serving = Serving::new(authority.clone(), names(&options, &listeners))?;
+    let names = names(&options, &listeners);
+    let serving = Serving::new(authority.clone(), names.clone(), options.serving_lifetime)?;
+    let api_serving = Serving::new(credentials.authority().clone(), names, options.serving_lifetime)?;
+    let api_tls = ServerTls::kubernetes(api_serving.certificate(), credentials.authority().certificate_pem())?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
     let enrolment_tls = ServerTls::enrolment(serving.certificate())?;
     let cap = Cap::new(published.clone(), Arc::new(intake.clone()));
@@ -297,7 +298,6 @@ async fn assemble(
         Arc::new(move |peer| !refused.borrow().contains(&peer.id))
     };
     let anybody: Allowed = Arc::new(|_| true);
-    let api_tls = credentials.tls(&names(&options, &listeners), clock::now())?;
 
     // Git sync.
     let (states_sender, states) = watch::channel(RevisionState::default());
@@ -334,9 +334,10 @@ async fn assemble(
         () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),
         () = dp.run(shutdown.clone()) => Err(SiteError::Ended("the built-in distribution point")),
         () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
+        () = api_serving.keep() => Err(SiteError::Ended("certificate renewal of the Kubernetes API")),
+        () = kubeconfigs.keep() => Err(SiteError::Ended("the renewal of kubeconfigs")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
-        done = api.serve(listeners.api, api_tls, shutdown.clone().cancelled_owned()) =>
-            done.map_err(|error| SiteError::Listen(options.listen.api, error)).and(Err(SiteError::Ended("the Kubernetes API"))),
+        () = api.serve(listeners.api, api_tls, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
         () = serve(listeners.devices, devices_tls, device_routes, limits, allowed, shutdown.clone()) =>
             Err(SiteError::Ended("the device listener")),
         () = serve(listeners.enrolment, enrolment_tls, enrolment.router(), limits, anybody, shutdown.clone()) =>

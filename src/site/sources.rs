@@ -19,7 +19,7 @@ use crate::{
     },
     model::{identity::ObjectName, reason::Reason},
     source::{
-        SnapshotError,
+        Guarded, SnapshotError,
         directory::{open_directory, snapshot, snapshot_finished},
         watch::SourceWatch,
     },
@@ -66,11 +66,11 @@ fn watched(stores: &Stores, revision: &Revision, roots: &[PathBuf]) -> BTreeMap<
 }
 
 /// What the controllers call to read a source.
-pub(super) fn reader(library: Arc<Library>, roots: Vec<PathBuf>) -> ReadSource {
+pub(super) fn reader(library: Arc<Library>, roots: Vec<PathBuf>, guarded: Guarded) -> ReadSource {
     let permits = Arc::new(Semaphore::new(SNAPSHOTS_MAX));
-    let roots = Arc::new(roots);
+    let permitted = Arc::new((roots, guarded));
     Arc::new(move |place: SourcePlace| {
-        let (library, roots, permits) = (library.clone(), roots.clone(), permits.clone());
+        let (library, permitted, permits) = (library.clone(), permitted.clone(), permits.clone());
         Box::pin(async move {
             let lost = |error: &dyn std::fmt::Display| SourceFailure {
                 reason: Reason::ProgressingWithRetry,
@@ -78,14 +78,19 @@ pub(super) fn reader(library: Arc<Library>, roots: Vec<PathBuf>) -> ReadSource {
                 passes: true,
             };
             let _permit = permits.acquire_owned().await.map_err(|error| lost(&error))?;
-            let read = move || read(&place, &library, &roots).map_err(|error| failure(&error));
+            let read = move || read(&place, &library, &permitted.0, &permitted.1).map_err(|error| failure(&error));
             tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(lost(&error)))
         })
     })
 }
 
-fn read(place: &SourcePlace, library: &Library, roots: &[PathBuf]) -> Result<SourceRead, SnapshotError> {
-    let directory = open_directory(&place.directory, &place.base, roots)?;
+fn read(
+    place: &SourcePlace,
+    library: &Library,
+    roots: &[PathBuf],
+    guarded: &Guarded,
+) -> Result<SourceRead, SnapshotError> {
+    let directory = open_directory(&place.directory, &place.base, roots, guarded)?;
     let previous = place.content.and_then(|content| library.manifest(&content).ok());
     let read = if place.hold.is_some() { snapshot_finished } else { snapshot };
     let manifest = read(directory, library, previous.as_ref())?.manifest;

@@ -88,7 +88,9 @@ impl StateDirectory {
         let failed = |error| StateError::Io(path.clone(), error);
         check(&path, kind)?;
         fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed)?;
-        let lock = File::create(path.join("lock")).map_err(failed)?;
+        let lock = path.join("lock");
+        durable::prepare_private(&lock).map_err(failed)?;
+        let lock = File::open(lock).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
         let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER };
         let text = serde_json::to_vec(&marker).unwrap_or_default();

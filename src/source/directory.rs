@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::{Refusal, SnapshotError, Why};
+use super::guarded::Guarded;
 use super::walk::{Stamp, Tree};
 use crate::content::beneath::Dir;
 use crate::content::copy::{for_each, hash};
@@ -36,11 +37,17 @@ pub struct Snapshot {
 }
 
 /// Opens a package's source: `directory` is relative to `base` (the served directory, or the export of a commit), or
-/// absolute beneath one of `roots`. No link is followed on the way from there.
+/// absolute beneath one of `roots`. No link is followed on the way from there. What `guarded` keeps out is never opened,
+/// whatever root it lies beneath.
 ///
 /// # Errors
-/// [`SnapshotError::NotPermitted`], or [`SnapshotError::Unavailable`].
-pub fn open_directory(directory: &str, base: &Path, roots: &[PathBuf]) -> Result<Dir, SnapshotError> {
+/// [`SnapshotError::NotPermitted`], [`SnapshotError::Guarded`], or [`SnapshotError::Unavailable`].
+pub fn open_directory(
+    directory: &str,
+    base: &Path,
+    roots: &[PathBuf],
+    guarded: &Guarded,
+) -> Result<Dir, SnapshotError> {
     let not_permitted = || {
         let roots = roots.iter().cloned().chain([base.to_owned()]).collect();
         SnapshotError::NotPermitted { directory: directory.to_owned(), roots }
@@ -55,8 +62,12 @@ pub fn open_directory(directory: &str, base: &Path, roots: &[PathBuf]) -> Result
     if inside.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(not_permitted());
     }
-    let opened = Dir::open(&root).and_then(|root| root.dir(inside));
-    opened.map_err(|source| SnapshotError::Unavailable { directory: root.join(inside), source })
+    let unavailable = |source| SnapshotError::Unavailable { directory: root.join(inside), source };
+    let opened = Dir::open(&root).and_then(|root| root.dir(inside)).map_err(unavailable)?;
+    match guarded.judge(&opened, &root).map_err(unavailable)? {
+        None => Ok(opened),
+        Some(why) => Err(SnapshotError::Guarded { directory: directory.to_owned(), why }),
+    }
 }
 
 /// Reads everything beneath `directory` into `library`, every file once. Files that `previous` (the last snapshot of

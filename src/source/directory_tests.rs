@@ -204,7 +204,9 @@ fn only_permitted_places_are_opened() {
     }
     symlink(at("outside"), at("base/link")).unwrap();
     fs::write(at("base/file"), "").unwrap();
-    let open = |path: &str| open_directory(path, &at("base"), &[at("root")]).map(|dir| dir.path().to_owned());
+    fs::create_dir(at("state")).unwrap();
+    let guarded = Guarded::new(&at("state"));
+    let open = |path: &str| open_directory(path, &at("base"), &[at("root")], &guarded).map(|dir| dir.path().to_owned());
     let absolute = |name: &str| at(name).to_str().unwrap().to_owned();
     assert_eq!(open("pkg/v1").unwrap(), at("base/pkg/v1"));
     assert_eq!(open("./pkg").unwrap(), at("base/pkg"));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::guarded::GuardedWhy;
 use crate::content::ContentError;
 use crate::content::manifest::ManifestError;
 use crate::content::path::PathError;
@@ -22,6 +23,14 @@ pub enum SnapshotError {
         directory: String,
         /// What is permitted.
         roots: Vec<PathBuf>,
+    },
+    /// The directory may not become a package, wherever its root is.
+    #[error("{directory:?} {why}; it is never distributed: choose a directory that holds the package alone")]
+    Guarded {
+        /// As the package names it.
+        directory: String,
+        /// Whose it is.
+        why: GuardedWhy,
     },
     /// The directory is not there, is reached through a link, or cannot be read.
     #[error("cannot read the source {directory:?}")]
@@ -50,7 +59,7 @@ impl SnapshotError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotPermitted { .. } => Reason::SourceNotPermitted,
+            Self::NotPermitted { .. } | Self::Guarded { .. } => Reason::SourceNotPermitted,
             Self::Unavailable { .. } => Reason::SourceUnavailable,
             Self::Refused(_) => Reason::SourceRefused,
             Self::Changed(_) => Reason::SourceChanged,

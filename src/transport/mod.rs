@@ -24,6 +24,8 @@ pub mod peer;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
+pub mod serving;
+#[cfg(feature = "server")]
 pub mod tls;
 
 #[cfg(test)]

@@ -199,10 +199,24 @@ impl CertificateAuthority {
     /// # Errors
     /// [`CaError::BadRequest`] without any name, or [`CaError::Crypto`].
     pub fn issue_serving(&self, key: &DeviceKey, names: &ServerNames, now: Timestamp) -> Result<Issued, CaError> {
+        self.issue_serving_for(key, names, SERVING_LIFETIME, now)
+    }
+
+    /// As [`CertificateAuthority::issue_serving`], for another life than [`SERVING_LIFETIME`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn issue_serving_for(
+        &self,
+        key: &DeviceKey,
+        names: &ServerNames,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Issued, CaError> {
         if names.is_empty() {
             return Err(CaError::BadRequest { why: "a listener needs a name or an address" });
         }
-        let (mut parameters, not_before, not_after) = self.leaf(SERVING_LIFETIME, now)?;
+        let (mut parameters, not_before, not_after) = self.leaf(lifetime, now)?;
         parameters.subject_alt_names = names.to_sans();
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&parameters, key.public(), not_before, not_after)
@@ -238,12 +252,27 @@ impl CertificateAuthority {
     /// # Errors
     /// [`CaError::BadUserName`], or [`CaError::Crypto`].
     pub fn issue_user(&self, key: &DeviceKey, user: &str, group: &str, now: Timestamp) -> Result<Issued, CaError> {
+        self.issue_user_for(key, user, group, USER_LIFETIME, now)
+    }
+
+    /// As [`CertificateAuthority::issue_user`], for another life than [`USER_LIFETIME`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn issue_user_for(
+        &self,
+        key: &DeviceKey,
+        user: &str,
+        group: &str,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Issued, CaError> {
         for name in [user, group] {
             if name.is_empty() || name.len() > MAX_USER_NAME_BYTES || name.chars().any(char::is_control) {
                 return Err(CaError::BadUserName { name: name.chars().take(MAX_USER_NAME_BYTES).collect() });
             }
         }
-        let (mut parameters, not_before, not_after) = self.leaf(USER_LIFETIME, now)?;
+        let (mut parameters, not_before, not_after) = self.leaf(lifetime, now)?;
         parameters.distinguished_name.push(DnType::OrganizationName, group);
         parameters.distinguished_name.push(DnType::CommonName, user);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -199,6 +199,17 @@ impl UserIdentity {
     }
 }
 
+/// How long it is from `now` until `due`: a little more, so that a timer that is early by a millisecond does not spin;
+/// nothing if it is due.
+#[must_use]
+pub fn until(due: Timestamp, now: Timestamp) -> std::time::Duration {
+    const TIMER_SLACK: std::time::Duration = std::time::Duration::from_millis(10);
+    if now >= due {
+        return std::time::Duration::ZERO;
+    }
+    std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default() + TIMER_SLACK
+}
+
 /// When a device asks for its next certificate: half-way, so that it can be away for as long again without harm.
 #[must_use]
 pub fn renew_after(not_before: Timestamp, not_after: Timestamp) -> Timestamp {

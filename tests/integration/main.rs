@@ -21,6 +21,8 @@ mod fleet;
 #[cfg(feature = "server")]
 mod gitops;
 #[cfg(feature = "server")]
+mod hostile;
+#[cfg(feature = "server")]
 mod points;
 #[cfg(feature = "server")]
 mod readme;

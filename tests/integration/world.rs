@@ -120,7 +120,9 @@ impl World {
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        // The worst umask there is: what must be private must not depend on it.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_waybill")]);
         command.args(words).current_dir(self.scratch.path()).stdin(Stdio::null());
         command
     }
@@ -146,9 +148,24 @@ impl World {
             "client" => &["agent", "run", "--join", &join, "--state", name, "--config", "agent.json"],
             role => &[role, "--join", &join, "--state", name],
         };
+        self.start_as(name, words);
+    }
+
+    /// As [`World::start`], by another command line, and without waiting for anything.
+    pub(crate) fn start_as(&mut self, name: &str, words: &[&str]) {
         let log = fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
         let child = self.command(words).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         assert!(self.processes.insert(name.to_owned(), child).is_none(), "{name} runs already");
+    }
+
+    /// Where a site is started: the port for devices; enrolment is on the next one.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process of this name.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.processes[name].id()
     }
 
     /// Kills it without a word.

@@ -12,6 +12,7 @@ use super::{
     Key, Object, State,
     history::{Change, Log},
 };
+use crate::content::durable;
 
 /// Marks the file as ours in its header ("WBap").
 const APPLICATION_ID: i32 = 0x5742_6170;
@@ -36,6 +37,14 @@ pub enum OpenError {
     Busy {
         /// The database.
         path: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("cannot make {path}: look at its directory's permissions and the free space")]
+    File {
+        /// The database.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// The file is some other program's.
     #[error("{path} is not a Waybill API database: move it away, or choose another state directory")]
@@ -114,6 +123,7 @@ impl Database {
             Some(ErrorCode::NotADatabase) => OpenError::Foreign { path: path.into() },
             _ => OpenError::Database { path: path.into(), source },
         };
+        durable::prepare_private(path).map_err(|source| OpenError::File { path: path.into(), source })?;
         let mut connection = Connection::open(path).map_err(failed)?;
         // Exclusive: a second server on the same file would hand out the same versions.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(failed)?;

@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -10,14 +9,14 @@ use kube::{
     api::{ApiResource, DynamicObject},
     core::GroupVersionKind,
 };
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    server::WebPkiClientVerifier,
-};
 use serde_json::{Value, json};
-use waybill::apiserver::{ApiServer, Identity, OpenError, Options};
+use tokio_util::sync::CancellationToken;
+use waybill::{
+    apiserver::{ApiServer, OpenError, Options, credentials::Credentials},
+    clock,
+    transport::{serving::Serving, tls::ServerTls},
+    trust::ca::{SERVING_LIFETIME, USER_LIFETIME},
+};
 
 /// The fixture kinds, as documents.
 pub(super) fn crds() -> Vec<Value> {
@@ -57,27 +56,26 @@ pub(super) fn program(name: &str, spec: Value) -> DynamicObject {
 /// A server on a socket; it stops when this is dropped.
 pub(super) struct Served {
     pub(super) directory: tempfile::TempDir,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    shutdown: CancellationToken,
 }
 
 impl Served {
     /// Starts a server with an admin's `kubeconfig` and a viewer's `viewer.kubeconfig` in its directory.
     pub(super) async fn start() -> Served {
-        // another test of this binary may have installed it already
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        waybill::transport::install_crypto();
         let directory = tempfile::tempdir().unwrap();
         let server = open(directory.path());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let ca = Ca::new();
-        for (identity, file) in [(Identity::Admin, "kubeconfig"), (Identity::Viewer, "viewer.kubeconfig")] {
-            std::fs::write(directory.path().join(file), ca.kubeconfig(&url, &identity).to_string()).unwrap();
-        }
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        tokio::spawn(server.serve(listener, ca.server(), async {
-            stopped.await.ok();
-        }));
-        Served { directory, stop: Some(stop) }
+        let credentials =
+            Credentials::load_or_create(&directory.path().join("api"), USER_LIFETIME, clock::now()).unwrap();
+        credentials.kubeconfigs(directory.path(), &url).unwrap();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let serving = Serving::new(credentials.authority().clone(), names, SERVING_LIFETIME).unwrap();
+        let tls = ServerTls::kubernetes(serving.certificate(), credentials.authority().certificate_pem()).unwrap();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(server.serve(listener, tls, shutdown.clone()));
+        Served { directory, shutdown }
     }
 
     pub(super) fn kubeconfig(&self) -> PathBuf {
@@ -87,54 +85,6 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.stop.take().map(|s| s.send(()));
-    }
-}
-
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
-impl Ca {
-    fn new() -> Ca {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test CA");
-        let certificate = params.self_signed(&key).unwrap();
-        Ca { issuer: Issuer::new(params, key), certificate }
-    }
-
-    fn server(&self) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.der().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build().unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = ServerConfig::builder()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Arc::new(config)
-    }
-
-    fn kubeconfig(&self, url: &str, identity: &Identity) -> Value {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, identity.user());
-        params.distinguished_name.push(DnType::OrganizationName, identity.group());
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        json!({"apiVersion": "v1", "kind": "Config", "current-context": "t",
-            "clusters": [{"name": "t", "cluster": {"server": url,
-                "certificate-authority-data": STANDARD.encode(self.certificate.pem())}}],
-            "users": [{"name": "t", "user": {"client-certificate-data": STANDARD.encode(certificate.pem()),
-                "client-key-data": STANDARD.encode(key.serialize_pem())}}],
-            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t", "namespace": "default"}}]})
+        self.shutdown.cancel();
     }
 }
