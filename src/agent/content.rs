@@ -13,7 +13,11 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
-use super::{link::Link, run::ticket::TicketContent};
+use super::{
+    link::Link,
+    run::ticket::TicketContent,
+    unchanged::{self, Unchanged},
+};
 use crate::{
     content::{ContentError, Entry, Manifest, digest::Digest, durable, manifest::MAX_ENCODED_BYTES, tree, verify},
     transport::download::Download,
@@ -258,7 +262,12 @@ impl Source {
             // Not sound, or it had been found. Something may still run in it: out of the way, not out of existence.
             fs::rename(&dir, directory.join(format!("{OLD}{}", uuid::Uuid::new_v4().simple()))).map_err(disk)?;
         }
+        let known = |digest: &Digest| read_manifest(directory, digest);
+        let unchanged = Unchanged::find(&manifest, unchanged::trees(directory, self.content, known).map_err(disk)?);
         let open = |entry: &Entry, offset: u64| {
+            if let Some(file) = unchanged.open(entry, offset) {
+                return Ok(Box::new(file) as Box<dyn Read>);
+            }
             let url = format!("{}{DP_FILE_PATH}/{}/{}", self.point.url, self.content, entry.digest);
             let download = Download::open(&self.runtime, &self.http, &url, offset)?;
             Ok(Box::new(download) as Box<dyn Read>)

@@ -26,6 +26,7 @@ mod job;
 mod poll;
 mod sender;
 mod start;
+mod unchanged;
 mod upkeep;
 mod view;
 

@@ -53,6 +53,19 @@ impl Machine {
         fs::read_to_string(self.file(name)).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
+    /// Changes a byte of the file of this name in every tree of the agent's cache, as a bad disk does: length and mode stay.
+    pub(crate) fn damage_cached(&self, name: &str) {
+        for tree in fs::read_dir(self.state().join("cache")).unwrap() {
+            let path = tree.unwrap().path().join(name);
+            let Ok(mut bytes) = fs::read(&path) else { continue };
+            bytes[0] ^= 1;
+            let mode = fs::metadata(&path).unwrap().permissions();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, mode).unwrap();
+        }
+    }
+
     pub(crate) fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_waybill-agent"))

@@ -46,6 +46,28 @@ fn a_program_is_fetched_verified_run_once_and_reported_in_order() {
 }
 
 #[test]
+fn a_new_version_fetches_only_what_changed_and_never_a_damaged_copy() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let script = format!("#!/bin/sh\n{}\n", noting(&machine, "runs", "true"));
+    let mut asked = Vec::new();
+    for version in ["one", "two", "three"] {
+        let content = site.publish(&[("install.sh", &script), ("same", "the same"), ("other", version)], &[""]);
+        if version == "three" {
+            machine.damage_cached("same");
+        }
+        let record = site.record(&record(Some(content), vec![program(version, &["install.sh"])]));
+        site.offer(&[assigned(version, version, record)]);
+        machine.eventually("success", || site.states(version).contains(&RunState::Succeeded).then_some(()));
+        asked.push(site.received().files_asked);
+    }
+    // Everything; then the changed file; then that and the one whose copies here are damaged.
+    assert_eq!(asked, [3, 4, 6]);
+    assert_eq!(machine.lines("runs").len(), 3);
+    assert_eq!(site.received().complaints.len(), 0, "no point is blamed for a bad disk here");
+}
+
+#[test]
 fn success_codes_outputs_and_failures_are_told() {
     let mut site = Site::start();
     let machine = Machine::of(&site);

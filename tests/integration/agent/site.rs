@@ -72,7 +72,10 @@ pub(crate) struct Received {
     pub(crate) poison: Option<String>,
     files: HashMap<Digest, Vec<u8>>,
     manifests: HashMap<Digest, Vec<u8>>,
+    /// Manifests asked for: one for each try of a fetch.
     pub(crate) downloads: usize,
+    /// Files asked for.
+    pub(crate) files_asked: usize,
 }
 
 #[derive(Clone, Default)]
@@ -129,7 +132,9 @@ async fn manifest(State(store): State<Store>, Path(digest): Path<Digest>) -> Res
 }
 
 async fn file(State(store): State<Store>, Path((_, digest)): Path<(Digest, Digest)>) -> Response {
-    let found = store.0.lock().unwrap().files.get(&digest).cloned();
+    let mut received = store.0.lock().unwrap();
+    received.files_asked += 1;
+    let found = received.files.get(&digest).cloned();
     found.map_or(StatusCode::NOT_FOUND.into_response(), |bytes| Bytes::from(bytes).into_response())
 }
 
