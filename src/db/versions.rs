@@ -1,13 +1,19 @@
 //! Source versions: a counter for every (origin site, namespace, package) that grows when, and only when, the content's
 //! manifest digest changes. The counter outlives the package, so that a number never means two contents.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
     Change, DbError, Tx,
     column::{count, digest, signed},
+    locations,
 };
-use crate::{content::digest::Digest, model::identity::ObjectName};
+use crate::{
+    content::digest::Digest,
+    model::{identity::ObjectName, state::LocationState},
+};
 
 /// A package, named across sites.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +174,30 @@ pub fn forget(tx: &mut Tx, key: &PackageKey, source_version: Option<u64>) -> Res
         tx.touch(Change::Versions(key.package.clone()));
     }
     Ok(gone)
+}
+
+/// Forgets versions that nobody needs: of packages that are not declared any more every one, of others those that are not
+/// [`kept`]; but none that a distribution point still holds, gets or has not confirmed as removed. Gives how many.
+///
+/// # Errors
+/// If the database cannot be written.
+pub fn forget_unneeded(tx: &mut Tx, is_declared: impl Fn(&ObjectName) -> bool) -> Result<usize, DbError> {
+    let packages: BTreeSet<PackageKey> = all(tx)?.into_iter().map(|row| row.key).collect();
+    let mut forgotten = 0;
+    for key in packages {
+        let mut needed: BTreeSet<u64> = locations::of_package(tx, &key.package)?
+            .into_iter()
+            .filter(|row| !matches!(row.state, LocationState::Removed | LocationState::Abandoned))
+            .map(|row| row.version.source_version)
+            .collect();
+        if is_declared(&key.package) {
+            needed.extend(kept(tx, &key)?.iter().map(|row| row.source_version));
+        }
+        for row in list(tx, &key)?.iter().filter(|row| !needed.contains(&row.source_version)) {
+            forgotten += forget(tx, &key, Some(row.source_version))?;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Every version of a package that is not forgotten, the newest first: the current one, the previous one, older ones.

@@ -12,6 +12,7 @@ mod options;
 mod points;
 mod routes;
 mod serve;
+mod shelf;
 mod signals;
 mod snapshot;
 mod sources;

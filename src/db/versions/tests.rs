@@ -46,6 +46,33 @@ fn current_previous_and_pinned_are_kept() {
 }
 
 #[test]
+fn what_nobody_needs_is_forgotten_and_a_copy_somewhere_is_a_need() {
+    let mut tx = scratch();
+    for (package, content) in [("editor", b"a"), ("editor", b"b"), ("editor", b"c"), ("gone", b"x"), ("left", b"y")] {
+        see(&mut tx, package, content);
+    }
+    let hold = |source_version, content: &[u8]| {
+        let content = Digest::of(content);
+        locations::Hold { point: "dp-1".into(), source_version, content, resend_token: None }
+    };
+    // A point has yet to confirm that it removed this one.
+    locations::want(&mut tx, &key("left").package, &[hold(1, b"y")], NOW).unwrap();
+    locations::want(&mut tx, &key("left").package, &[], NOW).unwrap();
+    locations::want(&mut tx, &key("editor").package, &[hold(1, b"a")], NOW).unwrap();
+    let numbers = |tx: &Tx, package| -> Vec<u64> {
+        list(tx, &key(package)).unwrap().iter().map(|row| row.source_version).collect()
+    };
+    let declared = |package: &ObjectName| package.name == "editor";
+    assert_eq!(forget_unneeded(&mut tx, declared).unwrap(), 1);
+    assert_eq!((numbers(&tx, "editor"), numbers(&tx, "gone"), numbers(&tx, "left")), (vec![3, 2, 1], vec![], vec![1]));
+
+    locations::abandon(&mut tx, None, Some("dp-1"), NOW).unwrap();
+    assert_eq!(forget_unneeded(&mut tx, declared).unwrap(), 1);
+    assert_eq!((numbers(&tx, "editor"), numbers(&tx, "left")), (vec![3, 2, 1], vec![]));
+    assert_eq!(see(&mut tx, "gone", b"new"), (2, true), "numbers are never used again");
+}
+
+#[test]
 fn reports_rebuild_the_counter() {
     let mut tx = scratch();
     let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
