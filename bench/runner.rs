@@ -4,7 +4,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a benchmark that fails says so by ending; it prints its table"
+    dead_code,
+    reason = "a benchmark that fails says so by ending; it prints its table; no workload uses all of this"
 )]
 
 use std::fs;
@@ -54,6 +55,12 @@ impl Metric {
         }
         metric
     }
+
+    /// Figures that have no peer, beside the goal for each of them.
+    pub(crate) fn against_goal(name: &'static str, unit: &'static str, ours: Vec<f64>, goal: f64) -> Self {
+        let peer = vec![goal; ours.len()];
+        Self { name, peer_name: "goal", unit, ours, peer }
+    }
 }
 
 /// Runs `work` and says how long it took.
@@ -67,8 +74,13 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 pub(crate) fn report(workload: &str, metrics: &[Metric]) {
     let rows = metrics.iter().map(|metric| {
         let ratios = metric.ours.iter().zip(&metric.peer).map(|(ours, peer)| ours / peer).collect();
+        let ratios: Vec<f64> = ratios;
+        let (least, most) = (ratios.iter().copied().fold(f64::MAX, f64::min), ratios.iter().copied().fold(0.0, f64::max));
         let (ours, peer, ratio) = (median(metric.ours.clone()), median(metric.peer.clone()), median(ratios));
-        println!("{:<24} {ours:>9.3} {unit}   {} {peer:>9.3} {unit}   ratio {ratio:.2}", metric.name, metric.peer_name, unit = metric.unit);
+        println!(
+            "{:<24} {ours:>9.3} {unit}   {} {peer:>9.3} {unit}   ratio {ratio:.2} ({least:.2} to {most:.2})",
+            metric.name, metric.peer_name, unit = metric.unit
+        );
         serde_json::json!({"name": metric.name, "ours": ours, "peer": peer, "peer_name": metric.peer_name, "ratio": ratio, "unit": metric.unit})
     });
     let result = serde_json::json!({"workload": workload, "metrics": rows.collect::<Vec<_>>()});

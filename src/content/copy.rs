@@ -3,19 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZero;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Advice;
 
 use super::digest::Hasher;
-
-/// What one read takes: stays in a core's cache between reading, hashing and writing.
-pub(crate) const BUFFER_BYTES: usize = 256 << 10;
-
-/// What a hole reads as.
-static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
+use super::direct::{Writer, block_bytes, with_block};
 
 /// After so many bytes the disk is set to work on them, so that the final sync finds most of them written.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
@@ -44,11 +38,6 @@ pub(crate) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
-/// A buffer that takes `expected_bytes` and shows that nothing follows, or the usual one.
-fn buffer_bytes(expected_bytes: u64) -> usize {
-    usize::try_from(expected_bytes).map_or(BUFFER_BYTES, |bytes| bytes.saturating_add(1).min(BUFFER_BYTES))
-}
-
 /// Appends all of `reader` to `file`, whose first `at` bytes are already in `hasher`, and returns its new length. A
 /// reader that would exceed `limit_bytes` in all is an error. Blocks of zeros become holes.
 pub(crate) fn append(
@@ -58,22 +47,37 @@ pub(crate) fn append(
     limit_bytes: u64,
     hasher: &mut Hasher,
 ) -> Result<u64, CopyError> {
-    let mut buffer = vec![0; buffer_bytes(limit_bytes - at)];
-    let (mut end, mut begun, mut ends_in_hole) = (at, at, false);
+    with_block(|block| {
+        let block = &mut block[..block_bytes(limit_bytes - at)];
+        let filled = read_full(reader, block).map_err(CopyError::Read)?;
+        append_from(block, filled, reader, file, at, limit_bytes, hasher)
+    })
+}
+
+/// As [`append`], when the first `filled` bytes of the reader are in the block already.
+pub(crate) fn append_from(
+    block: &mut [u8],
+    filled: usize,
+    reader: &mut impl Read,
+    file: &File,
+    at: u64,
+    limit_bytes: u64,
+    hasher: &mut Hasher,
+) -> Result<u64, CopyError> {
+    let mut writer = Writer::new(file);
+    let (mut end, mut begun, mut ends_in_hole, mut count) = (at, at, false, filled);
     loop {
-        let count = read_full(reader, &mut buffer).map_err(CopyError::Read)?;
-        let piece = &buffer[..count];
         if count as u64 > limit_bytes - end {
             let error = io::Error::new(io::ErrorKind::InvalidData, "there are more bytes than the size");
             return Err(CopyError::Read(error));
         }
-        hasher.update(piece);
-        let is_last = count < buffer.len();
+        hasher.update(&block[..count]);
+        let is_last = count < block.len();
         if count > 0 {
-            // A hole gets its length from what follows, or below.
-            ends_in_hole = piece == ZEROS;
-            if !ends_in_hole {
-                file.write_all_at(piece, end).map_err(CopyError::Write)?;
+            // A hole gets its length from what follows, or at the end.
+            ends_in_hole = !is_last && is_zero(block);
+            if !ends_in_hole && writer.append(block, count, end).map_err(CopyError::Write)? {
+                begun = end + count as u64;
             }
         }
         end += count as u64;
@@ -83,12 +87,20 @@ pub(crate) fn append(
             begun = end;
         }
         if is_last {
-            if ends_in_hole {
-                file.set_len(end).map_err(CopyError::Write)?;
-            }
+            return Ok(end);
+        }
+        count = read_full(reader, block).map_err(CopyError::Read)?;
+        // A hole at the very end gives the file no length by itself.
+        if count == 0 && ends_in_hole {
+            file.set_len(end).map_err(CopyError::Write)?;
             return Ok(end);
         }
     }
+}
+
+/// Whether all of it is zero: the first byte is, and each is like the one before.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| *first == 0) && bytes[1..] == bytes[..bytes.len() - 1]
 }
 
 /// Hashes all of `reader` and counts its bytes.
@@ -96,16 +108,17 @@ pub(crate) fn append(
 /// # Errors
 /// The reader's.
 pub fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut total = 0;
-    loop {
-        let count = read_full(reader, &mut buffer)?;
-        hasher.update(&buffer[..count]);
-        total += count as u64;
-        if count < buffer.len() {
-            return Ok(total);
+    with_block(|block| {
+        let mut total = 0;
+        loop {
+            let count = read_full(reader, block)?;
+            hasher.update(&block[..count]);
+            total += count as u64;
+            if count < block.len() {
+                return Ok(total);
+            }
         }
-    }
+    })
 }
 
 /// Does `work` for every item on as many threads as pay; after the first error no further item is begun.
@@ -135,13 +148,16 @@ pub fn for_each<T: Sync, E: Send>(items: &[T], work: impl Fn(&T) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::content::Digest;
+    use crate::content::direct::BLOCK_BYTES;
 
     #[test]
     fn append_continues_where_an_earlier_one_stopped_and_keeps_holes() {
-        let mut bytes = vec![7; BUFFER_BYTES + 5];
-        bytes.extend(vec![0; 3 * BUFFER_BYTES]);
+        let mut bytes = vec![7; BLOCK_BYTES + 5];
+        bytes.extend(vec![0; 3 * BLOCK_BYTES]);
         bytes.extend([1, 2, 3]);
         let file = tempfile::tempfile().unwrap();
         let mut hasher = Hasher::new();

@@ -8,13 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::OFlags;
 
 use super::beneath::{Dir, PRIVATE_FILE};
-use super::copy::{self, BUFFER_BYTES, CopyError};
+use super::copy::{self, CopyError};
 use super::digest::{Digest, Hasher};
+use super::direct::{Writer, block_bytes, with_block};
 use super::error::ContentError;
 use super::library::{BLOB_MODE, Library, blob_path, manifest_path};
 use super::manifest::{MAX_CONTENT_BYTES, Manifest};
 
-/// Up to here files are made durable one by one; more of them by one call for the whole file system, which is faster
+/// Up to here files, or directories, are made durable one by one; more of them by one call for the whole file system, which is faster
 /// but also waits for what others wrote there.
 pub(super) const SYNC_ONE_BY_ONE: usize = 32;
 
@@ -70,20 +71,29 @@ impl<'a> Import<'a> {
     }
 
     fn add_bounded(&self, reader: &mut impl Read, name: &str, limit_bytes: u64) -> Result<(Digest, u64), ContentError> {
+        with_block(|block| self.add_through(&mut block[..block_bytes(limit_bytes)], reader, name, limit_bytes))
+    }
+
+    fn add_through(
+        &self,
+        block: &mut [u8],
+        reader: &mut impl Read,
+        name: &str,
+        limit_bytes: u64,
+    ) -> Result<(Digest, u64), ContentError> {
         let fetch = |source| ContentError::Fetch { path: name.to_owned(), source };
-        let mut head = vec![0; BUFFER_BYTES];
-        let filled = copy::read_full(reader, &mut head).map_err(fetch)?;
-        head.truncate(filled);
-        let is_whole = filled < BUFFER_BYTES;
+        let filled = copy::read_full(reader, block).map_err(fetch)?;
+        let is_whole = filled < block.len();
         if filled as u64 > limit_bytes {
             return Err(fetch(std::io::Error::new(
                 std::io::ErrorKind::InvalidData,
                 "there are more bytes than the size",
             )));
         }
-        // A file that fits the buffer is known before anything is written.
-        if is_whole && self.is_here(&Digest::of(&head)) {
-            return Ok((Digest::of(&head), filled as u64));
+        // A file that fits the buffer is hashed once, and known before anything is written.
+        let known = is_whole.then(|| Digest::of(&block[..filled]));
+        if let Some(digest) = known.filter(|digest| self.is_here(digest)) {
+            return Ok((digest, filled as u64));
         }
         let file_name = self.next_name.fetch_add(1, Relaxed).to_string();
         let path = self.staging.path().join(&file_name);
@@ -91,19 +101,21 @@ impl<'a> Import<'a> {
             .staging
             .open_file(&file_name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, PRIVATE_FILE)
             .map_err(ContentError::io("make", &path))?;
-        let mut hasher = Hasher::new();
-        let size_bytes = if is_whole {
-            hasher.update(&head);
-            (&file).write_all(&head).map(|()| filled as u64).map_err(CopyError::Write)
-        } else {
-            copy::append(&mut head.as_slice().chain(reader), &file, 0, limit_bytes, &mut hasher)
+        let written = match known {
+            Some(digest) => {
+                Writer::new(&file).append(block, filled, 0).map(|_| (digest, filled as u64)).map_err(CopyError::Write)
+            }
+            None => {
+                let mut hasher = Hasher::new();
+                let end = copy::append_from(block, filled, reader, &file, 0, limit_bytes, &mut hasher);
+                end.map(|size_bytes| (hasher.finish(), size_bytes))
+            }
         };
-        let size_bytes = size_bytes.map_err(|error| match error {
+        let (digest, size_bytes) = written.map_err(|error| match error {
             CopyError::Read(source) => fetch(source),
             CopyError::Write(error) => ContentError::io("write", &path)(error),
         })?;
         rustix::fs::fchmod(&file, BLOB_MODE).map_err(ContentError::io("protect", &path))?;
-        let digest = hasher.finish();
         let is_extra = (!is_whole && self.reuse(&digest)) || {
             let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
             *staged.entry(digest).or_insert_with(|| file_name.clone()) != file_name
@@ -134,7 +146,8 @@ impl<'a> Import<'a> {
             }
         }
         // Blobs that another import renamed a moment ago must be as durable as our own before we build on them.
-        sync_shards(library, manifest.entries().iter().map(|entry| entry.digest))?;
+        let others = manifest.entries().iter().map(|entry| entry.digest).filter(|digest| !brought.contains(digest));
+        sync_shards(library, others)?;
         let path = library.dir.path().join(manifest_path(&manifest.digest()));
         let bytes = manifest.encode().map_err(|source| ContentError::Manifest { path: path.clone(), source })?;
         self.write_manifest(&bytes, &manifest_path(&manifest.digest())).map_err(ContentError::io("write", &path))?;
@@ -180,6 +193,9 @@ impl<'a> Import<'a> {
 /// Makes the names of these blobs durable.
 fn sync_shards(library: &Library, digests: impl Iterator<Item = Digest>) -> Result<(), ContentError> {
     let shards: BTreeSet<u8> = digests.map(|digest| digest.as_bytes()[0]).collect();
+    if shards.len() > SYNC_ONE_BY_ONE {
+        return library.dir.sync_file_system().map_err(ContentError::io("make durable", library.dir.path()));
+    }
     for shard in shards {
         let name = format!("blobs/{shard:02x}");
         let sync = library.dir.dir(&name).and_then(|dir| dir.sync());

@@ -21,6 +21,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 
 use super::beneath::{Dir, PRIVATE_FILE, is_file};
 use super::digest::{Digest, VerifyingReader};
+use super::direct::Reader;
 use super::error::ContentError;
 use super::import::Import;
 use super::manifest::{MAX_ENCODED_BYTES, Manifest};
@@ -97,7 +98,8 @@ impl Library {
     /// [`ContentError::Missing`], or a failing system call.
     pub fn open_verified(&self, digest: &Digest) -> Result<VerifiedBlob<'_>, ContentError> {
         let (file, size_bytes) = self.open_blob(digest)?;
-        Ok(VerifiedBlob { reader: VerifyingReader::new(file, *digest, size_bytes), library: self, digest: *digest })
+        let reader = VerifyingReader::new(Reader::new(file, 0, size_bytes), *digest, size_bytes);
+        Ok(VerifiedBlob { reader, library: self, digest: *digest })
     }
 
     /// Opens a blob and tells its size in bytes, for serving ranges of it. Its receiver verifies what arrives.
@@ -121,8 +123,9 @@ impl Library {
     /// [`io::ErrorKind::NotFound`] for a missing blob, or a failing system call.
     pub fn open_from(&self, digest: &Digest, offset: u64) -> io::Result<Box<dyn Read>> {
         let mut file = self.dir.file(blob_path(digest))?;
+        let size_bytes = file.metadata()?.len();
         file.seek(SeekFrom::Start(offset))?;
-        Ok(Box::new(file))
+        Ok(Box::new(Reader::new(file, offset, size_bytes)))
     }
 
     /// Reads the whole blob and says whether it has its digest. One that does not is put into quarantine.
@@ -223,7 +226,7 @@ pub(super) fn manifest_path(digest: &Digest) -> String {
 
 /// A blob of the library on its way to a reader; see [`Library::open_verified`].
 pub struct VerifiedBlob<'a> {
-    reader: VerifyingReader<File>,
+    reader: VerifyingReader<Reader>,
     library: &'a Library,
     digest: Digest,
 }

@@ -16,6 +16,7 @@ pub mod verify;
 
 pub mod beneath;
 pub mod copy;
+mod direct;
 mod error;
 mod import;
 mod repair;

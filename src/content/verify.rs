@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::beneath::{Dir, is_dir, is_file};
 use super::copy::{for_each, hash};
 use super::digest::Hasher;
+use super::direct::Reader;
 use super::error::ContentError;
 use super::manifest::{Entry, Manifest};
 use super::tree::{DIRECTORY_MODE, file_mode};
@@ -75,7 +76,7 @@ pub fn verify_tree(path: &Path, manifest: &Manifest) -> Result<Vec<Fault>, Conte
 /// # Errors
 /// A failing system call, such as an unreadable disk block.
 pub fn verify_file(top: &Dir, entry: &Entry) -> io::Result<Option<FaultKind>> {
-    let mut file = match top.file(entry.path.as_path()) {
+    let file = match top.file(entry.path.as_path()) {
         Ok(file) => file,
         // Not there, or reached through what is no directory.
         Err(e) if is_absence(&e) => return Ok(Some(FaultKind::Missing)),
@@ -90,21 +91,22 @@ pub fn verify_file(top: &Dir, entry: &Entry) -> io::Result<Option<FaultKind>> {
     if size_bytes < entry.size_bytes {
         return Ok(Some(FaultKind::Truncated));
     }
-    if size_bytes > entry.size_bytes || !has_digest(&mut file, entry)? {
+    if size_bytes > entry.size_bytes || !has_digest(file, entry)? {
         return Ok(Some(FaultKind::Flipped));
     }
     Ok((stat.st_mode & 0o7777 != file_mode(entry)).then_some(FaultKind::WrongMode))
 }
 
-fn has_digest(file: &mut File, entry: &Entry) -> io::Result<bool> {
+fn has_digest(file: File, entry: &Entry) -> io::Result<bool> {
     // Advice only: a page in memory may be right while the disk is wrong, and a scrub should not push others out.
     let forget = |file: &File| {
         let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     };
-    forget(file);
+    forget(&file);
     let mut hasher = Hasher::new();
-    let size_bytes = hash(file, &mut hasher)?;
-    forget(file);
+    let mut reader = Reader::new(file, 0, entry.size_bytes);
+    let size_bytes = hash(&mut reader, &mut hasher)?;
+    forget(reader.file());
     Ok(size_bytes == entry.size_bytes && hasher.finish() == entry.digest)
 }
 

@@ -47,6 +47,8 @@ pub struct Revision {
 /// What the offer manager computed last.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluated {
+    /// Whether it computed anything yet. The first time comes after all watches have listed what there is.
+    pub complete: bool,
     /// Members of every collection, or why there are none to be had.
     pub memberships: BTreeMap<ObjectName, Result<Membership, String>>,
     /// Offers and outcomes.
@@ -72,6 +74,23 @@ pub struct Stores {
     pub collections: Store<Collection>,
     /// Advertisements.
     pub advertisements: Store<Advertisement>,
+}
+
+impl Stores {
+    /// Waits until every watch has listed what there is.
+    pub async fn listed(&self) {
+        // An end of a watch before it has listed is the end of the process.
+        let _ = tokio::join!(
+            self.sites.wait_until_ready(),
+            self.points.wait_until_ready(),
+            self.configs.wait_until_ready(),
+            self.packages.wait_until_ready(),
+            self.programs.wait_until_ready(),
+            self.distributions.wait_until_ready(),
+            self.collections.wait_until_ready(),
+            self.advertisements.wait_until_ready(),
+        );
+    }
 }
 
 /// What reading a package's source gave.
@@ -138,4 +157,12 @@ pub struct Context {
     pub points_changed: Arc<tokio::sync::Notify>,
     /// Paces status writes.
     pub pace: Pace,
+}
+
+impl Context {
+    /// Waits, after a start, until what reconciles read is there: all objects, and what the offer manager makes of them.
+    /// Half of it would be reported as if something had gone, and taken back a moment later.
+    pub(super) async fn complete(&self) {
+        let _ = self.evaluated.clone().wait_for(|evaluated| evaluated.complete).await;
+    }
 }

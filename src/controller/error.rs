@@ -32,13 +32,10 @@ pub enum Error {
         /// What happened, with the remedy.
         text: String,
     },
-    /// Something that comes by itself; looked at again after `after`, or earlier on an event.
-    #[error("{text}")]
-    Waiting {
-        /// For what.
-        reason: Reason,
-        /// For people.
-        text: String,
+    /// Facts are on their way, within moments: nothing is said until they are there; looked at again on their event, or
+    /// after `after`.
+    #[error("facts are not complete yet")]
+    Deferred {
         /// When to look again at the latest.
         after: Duration,
     },
@@ -68,9 +65,8 @@ impl Error {
     pub fn readiness(&self) -> Readiness {
         match self {
             Self::Stalled { reason, text } => Readiness::Stalled(*reason, text.clone()),
-            Self::Waiting { reason, text, .. } => Readiness::Progressing(*reason, text.clone()),
             Self::Transient { reason, text } => Readiness::Progressing(*reason, text.clone()),
-            Self::Api { .. } | Self::Database(_) => {
+            Self::Api { .. } | Self::Database(_) | Self::Deferred { .. } => {
                 Readiness::Progressing(Reason::ProgressingWithRetry, self.to_string())
             }
         }
@@ -81,7 +77,7 @@ impl Error {
     pub fn retry_after(&self, failures: u32) -> Option<Duration> {
         match self {
             Self::Stalled { .. } => None,
-            Self::Waiting { after, .. } => Some(*after),
+            Self::Deferred { after } => Some(*after),
             Self::Api { .. } | Self::Database(_) | Self::Transient { .. } => {
                 Some(BACKOFF_FIRST.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX))
             }

@@ -79,7 +79,11 @@ pub(crate) async fn run<K: Reconciled>(
 
 /// One reconcile with its report; the first cause wins over a failed report.
 async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Error> {
+    ctx.complete().await;
     let outcome = object.reconcile(&ctx).await;
+    if let Err(error @ Error::Deferred { .. }) = outcome {
+        return Err(error);
+    }
     let report = match &outcome {
         Ok(report) => report.clone(),
         Err(error) => Report { fields: report::present_fields(&*object), ..Report::new(error.readiness()) },

@@ -41,11 +41,7 @@ impl Reconciled for Package {
         }
         removal::ensure_finalizer(self, ctx).await?;
         if ctx.revision.borrow().applying {
-            return Err(Error::Waiting {
-                reason: Reason::Progressing,
-                text: "waiting until all objects of the revision are applied".into(),
-                after: REVISION_WAIT,
-            });
+            return Err(Error::Deferred { after: REVISION_WAIT });
         }
         let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
         if !self.spec.suspend {

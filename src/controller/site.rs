@@ -7,7 +7,7 @@ use super::{Reconciled, context::Context, distribution_point::until_silent, erro
 use crate::{
     api::{
         conditions::Readiness,
-        site::{ComponentSummary, Site, SystemSummary},
+        site::{ComponentSummary, Site, SyncStatus, SystemSummary},
     },
     clock,
     db::{
@@ -20,6 +20,8 @@ use crate::{
     trust::identity::Role,
 };
 
+/// The first word of git sync nudges the site; this is the fallback.
+const SYNC_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Components and systems in status at most; the schema says the same.
 const COMPONENTS_MAX: usize = 64;
 /// See [`COMPONENTS_MAX`].
@@ -49,7 +51,8 @@ impl Reconciled for Site {
                 ))
             })
             .await?;
-        let sync = ctx.revision.borrow().status.clone();
+        // Git sync speaks soon after the start; until then what it said before stands.
+        let sync = ctx.revision.borrow().status.clone().ok_or(Error::Deferred { after: SYNC_WAIT })?;
         let components = component_summaries(&components);
         let now_ms = clock::now_unix_ms();
         let systems = system_summaries(&points, &access_points, now_ms);
@@ -59,34 +62,34 @@ impl Reconciled for Site {
         let states = components.iter().map(|one| &one.state).chain(systems.iter().map(|one| &one.state));
         let health = states.filter_map(|state| Health::parse(state)).max().unwrap_or(Health::Ok);
         // Silence is no event.
-        let report = Report { next, ..Report::new(readiness(self, sync.as_ref())) };
+        let report = Report { next, ..Report::new(readiness(self, &sync)) };
         Ok(report
             .field("siteId", ctx.site.id.clone())
             .field("epoch", ctx.site.epoch)
             .field("clients", clients)
             .field("health", health.as_str())
-            .field("sync", sync.map(|sync| json!(sync)))
+            .field("sync", json!(sync))
             .field("components", json!(components))
             .field("systems", json!(systems)))
     }
 }
 
-fn readiness(site: &Site, sync: Option<&crate::api::site::SyncStatus>) -> Readiness {
-    if let Some(revision) = sync.and_then(|sync| sync.held_revision.as_deref()) {
+fn readiness(site: &Site, sync: &SyncStatus) -> Readiness {
+    if let Some(revision) = sync.held_revision.as_deref() {
         let text = format!(
             "revision {revision} would remove too much at once and removes nothing; look at status.sync.heldRemovals, \
              then 'waybill sync acknowledge {revision}', or bring the manifests back"
         );
         return Readiness::Stalled(Reason::PruneGuard, text);
     }
-    if let Some(sync) = sync.filter(|sync| !sync.held_removals.is_empty()) {
+    if !sync.held_removals.is_empty() {
         let text = format!(
             "the manifests cannot be read and nothing is removed: {}",
             sync.problems.first().map_or("the directory is missing or empty", String::as_str)
         );
         return Readiness::Stalled(Reason::PruneGuard, text);
     }
-    if let Some(problem) = sync.and_then(|sync| sync.problems.first()) {
+    if let Some(problem) = sync.problems.first() {
         return Readiness::Stalled(Reason::ManifestsInvalid, problem.clone());
     }
     if site.spec.suspend {

@@ -8,11 +8,11 @@ use super::{
     Change, DbError, Tx,
     column::{count, digest, json},
     devices::SILENCE_MS_MAX,
-    summaries::storage_health,
 };
 use crate::{
     content::digest::Digest,
     model::identity::ObjectName,
+    plan::summary::storage_health,
     wire::{
         access::PointRef,
         points::{DriveReport, PointReport, VersionRef},

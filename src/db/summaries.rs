@@ -13,16 +13,17 @@ use super::{
     DbError, Tx,
     column::{count, parsed},
 };
-use crate::model::{
-    identity::ObjectName,
-    message::Severity,
-    state::{LocationState, RunState},
+use crate::{
+    model::{
+        identity::ObjectName,
+        message::Severity,
+        state::{LocationState, RunState},
+    },
+    plan::summary::{Health, component_health},
 };
 
-pub use health::{Health, STORAGE_CRITICAL_BYTES, STORAGE_WARNING_BYTES, component_health, storage_health};
 pub use systems::{SystemStatus, site_systems};
 
-mod health;
 mod systems;
 
 /// Messages of one component on one system.

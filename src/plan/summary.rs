@@ -1,7 +1,7 @@
 //! When a summary says OK, Warning or Critical (domain.md §2.5). States, not counters reset at midnight (L27).
 
-/// How a component, system or advertisement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How a component, system or advertisement is. Ordered: a greater one is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// Nothing to do.
     Ok,
@@ -71,16 +71,22 @@ pub fn component_health(informational: u64, warnings: u64, errors: u64) -> Healt
     judge(informational, INFORMATIONAL).max(judge(warnings, WARNINGS)).max(judge(errors, ERRORS))
 }
 
-/// Health of a site system: not heard of is critical, little space is bad.
+/// Health of a drive by its free space.
 #[must_use]
-pub const fn system_health(available: bool, free_bytes: u64) -> Health {
-    if !available || free_bytes < FREE_BYTES.1 {
+pub const fn storage_health(free_bytes: u64) -> Health {
+    if free_bytes < FREE_BYTES.1 {
         Health::Critical
     } else if free_bytes < FREE_BYTES.0 {
         Health::Warning
     } else {
         Health::Ok
     }
+}
+
+/// Health of a site system: not heard of is critical, little space is bad.
+#[must_use]
+pub const fn system_health(available: bool, free_bytes: u64) -> Health {
+    if available { storage_health(free_bytes) } else { Health::Critical }
 }
 
 #[cfg(test)]

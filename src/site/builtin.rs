@@ -1,7 +1,7 @@
 //! The site as its built-in distribution point sees it: the same questions as over the network, answered in the process.
 
 use std::{
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read},
     sync::Arc,
     time::Duration,
 };
@@ -52,8 +52,6 @@ impl SiteEnd for Builtin {
     }
 
     fn open_file(&self, digest: &Digest, offset_bytes: u64) -> io::Result<Box<dyn Read>> {
-        let (mut file, _) = self.library.open_blob(digest).map_err(io::Error::other)?;
-        file.seek(SeekFrom::Start(offset_bytes))?;
-        Ok(Box::new(file))
+        self.library.open_from(digest, offset_bytes)
     }
 }

@@ -83,6 +83,8 @@ impl OfferManager {
         let mut changes = self.database.subscribe();
         let mut memory = Memory::default();
         let half_life = ROOT_LIFETIME.as_duration() / 2;
+        // Policy from half of the objects would withdraw the offers of the other half.
+        self.stores.listed().await;
         loop {
             let started = tokio::time::Instant::now();
             if let Err(error) = self.evaluate(&mut memory).await {
@@ -113,7 +115,7 @@ impl OfferManager {
         let compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
         kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
         publish::publish(self, memory, &compiled).await?;
-        self.tell(Evaluated { memberships, compiled });
+        self.tell(Evaluated { complete: true, memberships, compiled });
         Ok(())
     }
 

@@ -79,6 +79,8 @@ impl Points {
         let deadline = tokio::time::Instant::now() + wait;
         let mut changes = self.database.subscribe();
         let mut evaluated = self.evaluated.clone();
+        // Before objects and policy are known, a point would be told of other drives and of no readers.
+        let _ = evaluated.wait_for(|evaluated| evaluated.complete).await;
         loop {
             evaluated.mark_unchanged();
             let changed = self.changed.notified();

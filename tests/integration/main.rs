@@ -28,4 +28,6 @@ mod points;
 mod readme;
 mod run;
 #[cfg(feature = "server")]
+mod scale;
+#[cfg(feature = "server")]
 mod world;

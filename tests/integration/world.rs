@@ -303,7 +303,7 @@ fn role(name: &str) -> &'static str {
 
 /// A port that is free together with its neighbours, below those that the kernel gives to anybody, and another one at
 /// every call of this process.
-fn free_ports() -> u16 {
+pub(crate) fn free_ports() -> u16 {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     let seed = u16::try_from(std::process::id() % 1_000).unwrap();
     let free = |port: u16| (port - 1..=port + 2).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());

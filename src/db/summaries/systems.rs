@@ -3,9 +3,9 @@
 
 use rusqlite::Connection;
 
-use super::{Health, storage_health};
 use crate::{
     db::{DbError, devices, points},
+    plan::summary::{Health, storage_health},
     trust::identity::Role,
 };
 
