@@ -139,11 +139,13 @@ impl Dir {
 
     /// Makes its entries durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        count_sync();
         Ok(rustix::fs::fsync(&self.fd)?)
     }
 
     /// Makes everything on its file system durable: one call for many files.
     pub(crate) fn sync_file_system(&self) -> io::Result<()> {
+        count_sync();
         Ok(rustix::fs::syncfs(&self.fd)?)
     }
 }
@@ -152,6 +154,35 @@ impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Makes a file durable.
+pub(crate) fn sync_file(file: &File) -> io::Result<()> {
+    count_sync();
+    file.sync_all()
+}
+
+/// Waits for the disk that this thread has made; tests bound them.
+#[cfg(test)]
+pub(super) mod syncs {
+    use std::cell::Cell;
+
+    thread_local! {
+        static SYNCS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(in crate::content) fn so_far() -> usize {
+        SYNCS.get()
+    }
+
+    pub(super) fn count() {
+        SYNCS.set(SYNCS.get() + 1);
+    }
+}
+
+fn count_sync() {
+    #[cfg(test)]
+    syncs::count();
 }
 
 /// Whether the status is a regular file's.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::beneath::{Dir, PRIVATE_FILE, free_bytes, is_dir};
+use super::beneath::{Dir, PRIVATE_FILE, free_bytes, is_dir, sync_file};
 use super::digest::Digest;
 use super::error::ContentError;
 use super::manifest::{MAX_ENCODED_BYTES, Manifest};
@@ -279,7 +279,7 @@ impl Drive {
             let temporary = format!(".waybill/trash/{}", uuid::Uuid::new_v4());
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             let mut file = self.dir.open_file(&temporary, flags, PRIVATE_FILE)?;
-            let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+            let written = file.write_all(&bytes).and_then(|()| sync_file(&file));
             if let Err(error) = written {
                 self.dir.remove_all(&temporary)?;
                 return Err(error);

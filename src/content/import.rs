@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
-use super::beneath::{Dir, PRIVATE_FILE};
+use super::beneath::{Dir, PRIVATE_FILE, sync_file};
 use super::copy::{self, CopyError};
 use super::digest::{Digest, Hasher};
 use super::direct::{Writer, block_bytes, with_block};
@@ -166,7 +166,7 @@ impl<'a> Import<'a> {
             if staged.len() > SYNC_ONE_BY_ONE {
                 return self.staging.sync_file_system();
             }
-            staged.values().try_for_each(|name| self.staging.file(name)?.sync_all())
+            staged.values().try_for_each(|name| sync_file(&self.staging.file(name)?))
         };
         // After a failed sync nothing says what reached the disk: the import is dropped with all it wrote.
         sync().map_err(ContentError::io("make durable", self.staging.path()))?;
@@ -184,7 +184,7 @@ impl<'a> Import<'a> {
         let mut file = self.staging.open_file("manifest", flags, PRIVATE_FILE)?;
         file.write_all(bytes)?;
         rustix::fs::fchmod(&file, BLOB_MODE)?;
-        file.sync_all()?;
+        sync_file(&file)?;
         rustix::fs::renameat(&self.staging, "manifest", &self.library.dir, target)?;
         self.library.dir.dir("manifests")?.sync()
     }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::content::beneath::syncs;
 use crate::content::{Collected, Entry};
 
 fn entry(path: &str, bytes: &[u8]) -> Entry {
@@ -37,6 +38,25 @@ fn flip(library: &Path, digest: &Digest) {
     bytes[0] ^= 1;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn the_disk_is_waited_for_a_few_times_whatever_the_number_of_files() {
+    const WAITS_MAX: usize = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let library = Library::open(&dir.path().join("library")).unwrap();
+    let drive = dir.path().join("drive");
+    fs::create_dir(&drive).unwrap();
+    let publisher =
+        crate::content::Publisher::open(vec![crate::content::DriveConfig { path: drive, reserve_bytes: 0 }]).unwrap();
+    let names: Vec<String> = (0..1_500).map(|number| format!("d{}/f{number}", number % 40)).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+    let before = syncs::so_far();
+    let manifest = bring(&library, &files);
+    let key = crate::content::VersionKey::new("default", "many", 1, manifest.digest()).unwrap();
+    publisher.publish(&key, &manifest, &|entry, offset| library.open_from(&entry.digest, offset)).unwrap();
+    let waits = syncs::so_far() - before;
+    assert!((4..=WAITS_MAX).contains(&waits), "{waits} waits for {} files", files.len());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags, RenameFlags};
 
-use super::beneath::{Dir, PRIVATE_FILE, is_file};
+use super::beneath::{Dir, PRIVATE_FILE, is_file, sync_file};
 use super::copy::{self, CopyError, for_each};
 use super::digest::{Digest, Hasher};
 use super::error::ContentError;
@@ -86,7 +86,7 @@ pub(super) fn build(
         if order.len() + directories.len() > SYNC_ONE_BY_ONE {
             return staging.sync_file_system();
         }
-        order.iter().try_for_each(|entry| staging.file(entry.path.as_path())?.sync_all())?;
+        order.iter().try_for_each(|entry| sync_file(&staging.file(entry.path.as_path())?))?;
         directories.iter().try_for_each(|directory| staging.dir(directory)?.sync())?;
         staging.sync()
     };

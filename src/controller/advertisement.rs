@@ -1,6 +1,6 @@
 //! Reconciles `Advertisement`: reports what the offer manager made of it, and where its clients stand.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// The offer manager nudges a new advertisement as soon as it has looked at it; this is the fallback.
+const EVALUATION_WAIT: Duration = Duration::from_secs(5);
+
 impl Reconciled for Advertisement {
     fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self> {
         Api::namespaced(client.clone(), namespace.unwrap_or_default())
@@ -30,6 +33,9 @@ impl Reconciled for Advertisement {
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         let evaluated = ctx.evaluated.borrow().clone();
         let outcome = evaluated.compiled.outcomes.get(&name).cloned();
+        if outcome.is_none() && self.status.as_ref().is_none_or(|status| status.conditions.is_empty()) {
+            return Err(Error::Deferred { after: EVALUATION_WAIT });
+        }
         let collection = ObjectName::new(&name.namespace, &self.spec.collection);
         let members = match evaluated.memberships.get(&collection) {
             Some(Ok(membership)) => membership.members.clone(),

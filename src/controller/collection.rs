@@ -1,5 +1,7 @@
 //! Reconciles `Collection`: reports the membership that the offer manager keeps.
 
+use std::time::Duration;
+
 use kube::{Api, ResourceExt};
 
 use super::{Reconciled, context::Context, error::Error, report::Report};
@@ -9,6 +11,9 @@ use crate::{
     model::{identity::ObjectName, reason::Reason},
     plan::membership::{Membership, Query},
 };
+
+/// The offer manager nudges a new collection as soon as it has looked at it; this is the fallback.
+const EVALUATION_WAIT: Duration = Duration::from_secs(5);
 
 impl Reconciled for Collection {
     fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self> {
@@ -25,7 +30,9 @@ impl Reconciled for Collection {
         match evaluated.memberships.get(&name) {
             Some(Ok(membership)) => Ok(report(self, membership)),
             Some(Err(text)) => Err(Error::stalled(Reason::QueryFailed, text.clone())),
-            // The offer manager nudges this collection as soon as it has looked at it.
+            None if self.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => {
+                Err(Error::Deferred { after: EVALUATION_WAIT })
+            }
             None => Ok(Report::new(Readiness::Progressing(Reason::Progressing, "not evaluated yet".into()))),
         }
     }

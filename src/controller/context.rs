@@ -1,6 +1,6 @@
 //! What every reconcile may use. Built once by `site`; cheap to share.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use kube::runtime::reflector::Store;
@@ -157,9 +157,16 @@ pub struct Context {
     pub points_changed: Arc<tokio::sync::Notify>,
     /// Paces status writes.
     pub pace: Pace,
+    /// Takes the place of every interval at which something is looked at without an event.
+    pub look_interval: Option<Duration>,
 }
 
 impl Context {
+    /// When to look again although nothing was announced.
+    pub(super) fn at_latest(&self, usual: Duration) -> Duration {
+        self.look_interval.unwrap_or(usual)
+    }
+
     /// Waits, after a start, until what reconciles read is there: all objects, and what the offer manager makes of them.
     /// Half of it would be reported as if something had gone, and taken back a moment later.
     pub(super) async fn complete(&self) {

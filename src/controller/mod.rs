@@ -94,7 +94,7 @@ async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action
     }
     outcome?;
     ctx.pace.succeeded(&object.uid().unwrap_or_default());
-    let next = [put_off?, report.next, Some(RESYNC)].into_iter().flatten().min();
+    let next = [put_off?, report.next, Some(ctx.at_latest(RESYNC))].into_iter().flatten().min();
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 

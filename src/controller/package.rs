@@ -41,7 +41,7 @@ impl Reconciled for Package {
         }
         removal::ensure_finalizer(self, ctx).await?;
         if ctx.revision.borrow().applying {
-            return Err(Error::Deferred { after: REVISION_WAIT });
+            return Err(Error::Deferred { after: ctx.at_latest(REVISION_WAIT) });
         }
         let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
         if !self.spec.suspend {
@@ -62,7 +62,7 @@ impl Reconciled for Package {
         };
         let mut report = fields(Report::new(Readiness::Ready(reason, text)), current);
         report = report.field("distribution", json!(summary));
-        report.next = Some(SOURCE_INTERVAL);
+        report.next = Some(ctx.at_latest(SOURCE_INTERVAL));
         Ok(report)
     }
 }

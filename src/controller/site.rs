@@ -52,7 +52,7 @@ impl Reconciled for Site {
             })
             .await?;
         // Git sync speaks soon after the start; until then what it said before stands.
-        let sync = ctx.revision.borrow().status.clone().ok_or(Error::Deferred { after: SYNC_WAIT })?;
+        let sync = ctx.revision.borrow().status.clone().ok_or(Error::Deferred { after: ctx.at_latest(SYNC_WAIT) })?;
         let components = component_summaries(&components);
         let now_ms = clock::now_unix_ms();
         let systems = system_summaries(&points, &access_points, now_ms);

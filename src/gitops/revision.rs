@@ -83,13 +83,13 @@ impl Reader {
         Ok(Self { source, exports: Exports::open(state)?, kinds, repository: None, recent: Vec::new() })
     }
 
-    /// Notices of changes of the source.
-    pub async fn changes(&mut self) -> Result<Changes, RevisionError> {
+    /// Notices of changes of the source, which is looked at each `poll` besides.
+    pub async fn changes(&mut self, poll: std::time::Duration) -> Result<Changes, RevisionError> {
         match self.source.clone() {
-            Source::Directory(root) => Ok(Changes::of_directory(&root)),
+            Source::Directory(root) => Ok(Changes::of_directory(&root, poll)),
             Source::Branch { repository, branch } => {
                 let opened = self.repository(&repository).await?;
-                Ok(Changes::of_branch(&opened, &branch))
+                Ok(Changes::of_branch(&opened, &branch, poll))
             }
         }
     }

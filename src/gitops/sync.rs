@@ -15,6 +15,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use super::state::{HeldExport, RevisionState};
+pub use super::watch::POLL_INTERVAL;
 use super::{
     apply::{self, WriteError},
     contradictions::contradictions,
@@ -57,6 +58,8 @@ pub struct SyncConfig {
     pub name: String,
     /// How often everything is compared although nothing happened.
     pub resync: Duration,
+    /// How often the source is looked at beside the kernel's notices of changes; [`POLL_INTERVAL`] unless told otherwise.
+    pub poll: Duration,
 }
 
 /// Why a sync could not begin.
@@ -134,7 +137,7 @@ impl Sync {
         let mut look = true;
         loop {
             if changes.is_none() {
-                changes = self.reader.changes().await.ok();
+                changes = self.reader.changes(self.config.poll).await.ok();
             }
             let read = self.read(look, &mut changes).await;
             let again_at = self.pass(read).await;

@@ -19,7 +19,7 @@ use super::git::Repository;
 
 /// How often files whose change matters are looked at besides the kernel's notices: the longest delay on file systems
 /// without notices, such as network ones. Costs a few `stat` calls.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a directory is read again for want of kernel notices (too many watches, for instance).
 const BLIND_INTERVAL: Duration = Duration::from_secs(5);
 /// A directory is read once nothing happened for this long: an editor or `cp -r` is done by then.
@@ -56,15 +56,15 @@ impl Drop for Changes {
 }
 
 impl Changes {
-    /// Notices of changes of manifests beneath a directory, which need not exist yet.
+    /// Notices of changes of manifests beneath a directory, which need not exist yet; looked at each `poll` besides.
     #[must_use]
-    pub fn of_directory(root: &Path) -> Self {
-        Self::start(Place::Directory(root.to_owned()), true)
+    pub fn of_directory(root: &Path, poll: Duration) -> Self {
+        Self::start(Place::Directory(root.to_owned()), true, poll)
     }
 
-    /// Notices of moves of a branch.
+    /// Notices of moves of a branch; looked at each `poll` besides.
     #[must_use]
-    pub fn of_branch(repository: &Repository, branch: &str) -> Self {
+    pub fn of_branch(repository: &Repository, branch: &str, poll: Duration) -> Self {
         let common = &repository.common_dir;
         let directories = vec![
             (repository.git_dir.clone(), RecursiveMode::NonRecursive),
@@ -78,7 +78,7 @@ impl Changes {
             common.join("reftable/tables.list"),
             repository.git_dir.join("HEAD"),
         ];
-        Self::start(Place::Refs { directories, files }, false)
+        Self::start(Place::Refs { directories, files }, false, poll)
     }
 
     /// Waits for the next change. A directory is given time to come to rest. A wait that is dropped loses no notice.
@@ -109,28 +109,28 @@ impl Changes {
         }
     }
 
-    fn start(place: Place, settle: bool) -> Self {
+    fn start(place: Place, settle: bool, poll: Duration) -> Self {
         let (sender, notices) = mpsc::channel(1);
-        Self { notices, keeper: tokio::spawn(keep(place, sender)), settle, noticed: false }
+        Self { notices, keeper: tokio::spawn(keep(place, sender, poll)), settle, noticed: false }
     }
 }
 
 /// Keeps a watcher in place, also when what it watches is moved away and comes back, and polls beside it.
-async fn keep(place: Place, sender: mpsc::Sender<()>) {
+async fn keep(place: Place, sender: mpsc::Sender<()>, poll: Duration) {
     let mut watcher = watch(&place, &sender);
     // What changed before the watcher was in place went unnoticed.
     let _ = sender.try_send(());
     let (mut seen, mut watched) = (fingerprint(&place), identity(&place));
     let mut blind_for = Duration::ZERO;
     loop {
-        sleep(POLL_INTERVAL).await;
+        sleep(poll).await;
         let (now, at) = (fingerprint(&place), identity(&place));
         if at != watched || watcher.is_none() && at.iter().any(Option::is_some) {
             watcher = watch(&place, &sender);
             watched.clone_from(&at);
             let _ = sender.try_send(());
         }
-        blind_for = if watcher.is_some() { Duration::ZERO } else { blind_for + POLL_INTERVAL };
+        blind_for = if watcher.is_some() { Duration::ZERO } else { blind_for + poll };
         if now != seen || blind_for >= BLIND_INTERVAL {
             (seen, blind_for) = (now, Duration::ZERO);
             let _ = sender.try_send(());
@@ -220,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_that_is_dropped_loses_no_notice() {
         let root = tempfile::tempdir().unwrap();
-        let mut changes = Changes::of_directory(root.path());
+        let mut changes = Changes::of_directory(root.path(), POLL_INTERVAL);
         changes.next().await;
         while changes.interrupted().await {}
         fs::write(root.path().join("a.yaml"), "a").unwrap();
@@ -233,7 +233,7 @@ mod tests {
     async fn a_directory_that_appears_later_is_watched() {
         let above = tempfile::tempdir().unwrap();
         let root = above.path().join("fleet");
-        let mut changes = Changes::of_directory(&root);
+        let mut changes = Changes::of_directory(&root, POLL_INTERVAL);
         changes.next().await;
         while changes.interrupted().await {}
         fs::create_dir(&root).unwrap();

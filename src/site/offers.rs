@@ -15,7 +15,7 @@ use crate::{
     cap::published::Published,
     controller::{
         advertisement::template,
-        context::{Evaluated, SiteIdentity, Stores},
+        context::{Evaluated, Revision, SiteIdentity, Stores},
         nudge::Nudges,
     },
     db::{Change, Database, DbError},
@@ -33,6 +33,10 @@ use crate::{
 
 /// Changes within this time are one evaluation: a client's change must show within a second, a commit within two.
 const DEBOUNCE: Duration = Duration::from_millis(15);
+
+/// A revision that is being applied is waited for: policy from half of it would offer what the other half takes back. Not for
+/// ever: a client that is blocked meanwhile has to go.
+const APPLYING_MAX: Duration = Duration::from_secs(30);
 
 /// Why an evaluation failed; the next one starts from the beginning.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,8 @@ pub(super) struct OfferManager {
     pub key: Arc<SiteKey>,
     /// Told by controllers that something it reads changed.
     pub reevaluate: Arc<Notify>,
+    /// Which manifests are in force.
+    pub revision: watch::Receiver<Revision>,
     /// Where the built-in access point is reached.
     pub device_url: String,
     /// Where results go for controllers.
@@ -86,6 +92,8 @@ impl OfferManager {
         // Policy from half of the objects would withdraw the offers of the other half.
         self.stores.listed().await;
         loop {
+            let mut revision = self.revision.clone();
+            let _ = tokio::time::timeout(APPLYING_MAX, revision.wait_for(|revision| !revision.applying)).await;
             let started = tokio::time::Instant::now();
             if let Err(error) = self.evaluate(&mut memory).await {
                 tracing::error!(%error, "policy was not evaluated; clients keep what they have");
@@ -105,9 +113,9 @@ impl OfferManager {
     }
 
     async fn evaluate(&self, memory: &mut Memory) -> Result<(), OfferError> {
-        memory.clients.refresh(&self.database).await?;
         let kept = facts::Kept::read(&self.database).await?;
-        let memberships = facts::memberships(&self.stores, &memory.clients, &kept);
+        let changed = memory.clients.refresh(&self.database).await?;
+        let memberships = memory.clients.memberships(&self.stores, &kept, &changed);
         let access_points = access_points::urls(&self.database, &self.device_url).await?;
         let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
         let packages = facts::packages(&self.database, &self.stores, &kept).await?;

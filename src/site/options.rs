@@ -84,6 +84,9 @@ pub struct Options {
     pub certificate_lifetime: Duration,
     /// Life of the listeners' certificates and of those in kubeconfigs.
     pub serving_lifetime: Duration,
+    /// Takes the place of every interval at which the site looks at something although nothing was announced. For tests:
+    /// what still arrives, arrives by events.
+    pub look_interval: Option<Duration>,
 }
 
 impl Options {
@@ -99,6 +102,7 @@ impl Options {
             source_roots: Vec::new(),
             certificate_lifetime: IDENTITY_LIFETIME,
             serving_lifetime: SERVING_LIFETIME,
+            look_interval: None,
         }
     }
 }

@@ -46,7 +46,7 @@ use crate::{
     dp::{self, Dp},
     gitops::{
         revision::Source,
-        sync::{RevisionState, SyncConfig, SyncError},
+        sync::{POLL_INTERVAL, RevisionState, SyncConfig, SyncError},
     },
     source::Guarded,
     transport::{
@@ -220,6 +220,7 @@ async fn assemble(
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
+        look_interval: options.look_interval,
     });
     let offers = OfferManager {
         database: database.clone(),
@@ -228,6 +229,7 @@ async fn assemble(
         site: site.clone(),
         key: key.clone(),
         reevaluate: reevaluate.clone(),
+        revision: revision.clone(),
         device_url: endpoints.device_url.clone(),
         evaluated: evaluated_sender,
         published: published_sender,
@@ -309,7 +311,8 @@ async fn assemble(
         },
         state: state.join("sync"),
         name: site.name.clone(),
-        resync: SYNC_INTERVAL,
+        resync: options.look_interval.unwrap_or(SYNC_INTERVAL),
+        poll: options.look_interval.unwrap_or(POLL_INTERVAL),
     };
     let git_sync = crate::gitops::sync::run(
         sync_config,

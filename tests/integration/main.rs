@@ -30,4 +30,6 @@ mod run;
 #[cfg(feature = "server")]
 mod scale;
 #[cfg(feature = "server")]
+mod speed;
+#[cfg(feature = "server")]
 mod world;

@@ -13,32 +13,32 @@ use crate::{
     db::{Change, Database, DbError, devices, inventory, kept, locations, records},
     model::{identity::ObjectName, quantity::parse_bytes, state::LocationState},
     plan::{
-        membership::{ClientFacts, Membership, Query, evaluate},
+        membership::{ChangedClients, ClientFacts, Membership, Memberships, Rules},
         offer::{Compiled, PackageFacts, RecordFacts},
     },
     trust::identity::Role,
     wire::{policy::AgentConfig, record::PackageRecord},
 };
 
-/// What is known of all clients, kept up to date row by row.
+/// What is known of all clients, and of their collections, kept up to date row by row.
 #[derive(Default)]
 pub(super) struct Clients {
     known: Option<BTreeMap<String, ClientFacts>>,
     blocked: BTreeSet<String>,
     changed: BTreeSet<String>,
+    memberships: Memberships,
 }
 
 impl Clients {
     /// Notes a change; whether it concerns clients.
     pub(super) fn note(&mut self, change: &Change) -> bool {
         match change {
-            Change::Devices(_) => self.forget(),
-            Change::Labels(id) | Change::Inventory(id) => {
+            Change::Devices(id) | Change::Labels(id) | Change::Inventory(id) => {
                 self.changed.insert(id.clone());
+                true
             }
-            _ => return false,
+            _ => false,
         }
-        true
     }
 
     /// Reads everything again next time.
@@ -46,9 +46,10 @@ impl Clients {
         self.known = None;
     }
 
-    pub(super) async fn refresh(&mut self, database: &Database) -> Result<(), DbError> {
-        let changed = std::mem::take(&mut self.changed);
+    /// Reads what changed. Gives what has to be evaluated again.
+    pub(super) async fn refresh(&mut self, database: &Database) -> Result<ChangedClients, DbError> {
         let Some(known) = &mut self.known else {
+            self.changed.clear();
             let (rows, mut inventories) = database
                 .read(|connection| {
                     Ok((
@@ -63,24 +64,28 @@ impl Clients {
                 (row.id.clone(), ClientFacts { id: row.id, labels: row.labels, inventory })
             });
             self.known = Some(facts.collect());
-            return Ok(());
+            return Ok(ChangedClients::All);
         };
-        for id in changed {
+        for id in &self.changed {
             let wanted = id.clone();
             let (row, inventory) = database
                 .read(move |connection| Ok((devices::get(connection, &wanted)?, inventory::get(connection, &wanted)?)))
                 .await?;
-            match row.filter(|row| row.role == Role::Client && !row.blocked) {
+            known.remove(id);
+            self.blocked.remove(id);
+            match row.filter(|row| row.role == Role::Client) {
+                Some(row) if row.blocked => {
+                    self.blocked.insert(row.id);
+                }
                 Some(row) => {
                     let inventory = inventory.unwrap_or_default();
-                    known.insert(id.clone(), ClientFacts { id, labels: row.labels, inventory });
+                    known.insert(id.clone(), ClientFacts { id: row.id, labels: row.labels, inventory });
                 }
-                None => {
-                    known.remove(&id);
-                }
+                None => {}
             }
         }
-        Ok(())
+        // Only what was read is done with: after an error it is read again.
+        Ok(ChangedClients::Only(std::mem::take(&mut self.changed)))
     }
 
     /// Ids of all clients that are not blocked.
@@ -93,8 +98,30 @@ impl Clients {
         self.blocked.iter().cloned().collect()
     }
 
-    fn facts(&self) -> Vec<ClientFacts> {
-        self.known.iter().flat_map(|known| known.values().cloned()).collect()
+    /// Members of every collection; suspended ones keep theirs.
+    pub(super) fn memberships(
+        &mut self,
+        stores: &Stores,
+        kept: &Kept,
+        changed: &ChangedClients,
+    ) -> BTreeMap<ObjectName, Result<Membership, String>> {
+        let mut all = BTreeMap::new();
+        let mut rules = BTreeMap::new();
+        for collection in stores.collections.state() {
+            let name = ObjectName::new(collection.namespace().unwrap_or_default(), collection.name_any());
+            if collection.spec.suspend
+                && let Some(members) = kept.memberships.get(&name.to_string())
+            {
+                all.insert(name, Ok(Membership { members: members.clone(), failures: None }));
+                continue;
+            }
+            rules.insert(name, Rules { direct: collection.spec.clients.clone(), query: collection.spec.query.clone() });
+        }
+        let names: Vec<ObjectName> = rules.keys().cloned().collect();
+        let none = BTreeMap::new();
+        self.memberships.update(rules, self.known.as_ref().unwrap_or(&none), changed);
+        all.extend(names.into_iter().filter_map(|name| self.memberships.of(&name).map(|one| (name, one))));
+        all
     }
 }
 
@@ -149,32 +176,6 @@ impl Kept {
         let text = serde_json::to_string(&now)?;
         database.write(move |tx| kept::put(tx, TOPIC, &text)).await
     }
-}
-
-/// Members of every collection; suspended ones keep theirs.
-pub(super) fn memberships(
-    stores: &Stores,
-    clients: &Clients,
-    kept: &Kept,
-) -> BTreeMap<ObjectName, Result<Membership, String>> {
-    let facts = clients.facts();
-    let mut all = BTreeMap::new();
-    for collection in stores.collections.state() {
-        let name = ObjectName::new(collection.namespace().unwrap_or_default(), collection.name_any());
-        if collection.spec.suspend
-            && let Some(members) = kept.memberships.get(&name.to_string())
-        {
-            all.insert(name, Ok(Membership { members: members.clone(), failures: None }));
-            continue;
-        }
-        let query = collection.spec.query.as_deref().map(Query::compile).transpose();
-        let membership = match query {
-            Ok(query) => Ok(evaluate(&collection.spec.clients, query.as_ref(), &facts)),
-            Err(error) => Err(error.to_string()),
-        };
-        all.insert(name, membership);
-    }
-    all
 }
 
 fn own_config(stores: &Stores, site: &SiteIdentity) -> Option<std::sync::Arc<ClientAgentConfig>> {

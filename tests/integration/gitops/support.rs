@@ -24,7 +24,7 @@ use waybill::{
     gitops::{
         kinds::Kinds,
         revision::Source,
-        sync::{RESYNC, RevisionState, SyncConfig, SyncError, run},
+        sync::{POLL_INTERVAL, RESYNC, RevisionState, SyncConfig, SyncError, run},
     },
 };
 
@@ -101,7 +101,13 @@ impl World {
     fn start(&mut self, source: Source) {
         let (sender, states) = watch::channel(RevisionState::default());
         let shutdown = CancellationToken::new();
-        let config = SyncConfig { source, state: self.state(), name: "git".to_owned(), resync: self.resync };
+        let config = SyncConfig {
+            source,
+            state: self.state(),
+            name: "git".to_owned(),
+            resync: self.resync,
+            poll: POLL_INTERVAL,
+        };
         let client = self.server.client(Identity::Component("sync".to_owned()));
         let task = tokio::spawn(run(config, client, sender, shutdown.clone()));
         self.sync = Some(Running { states, shutdown, task });

@@ -1,0 +1,265 @@
+//! That nothing on the way waits for a clock, that content is moved once for each copy, and that idle processes are small.
+//! Asserted by states and counts; how fast it is, `bench/` measures.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::GroupVersionKind,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use waybill::site::{self, Endpoints, Listen, Options, Served};
+
+use crate::world::{HEAD, free_ports, unseal};
+
+#[path = "../../bench/fleet.rs"]
+mod fleet;
+
+/// Every interval of the site under test: nothing that happens, happens because of one.
+const INTERVAL: Duration = Duration::from_secs(12 * 3_600);
+/// Longest wait. Shorter than the agent's own least frequent look, a minute.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A site in this process whose intervals are hours.
+struct Site {
+    scratch: tempfile::TempDir,
+    endpoints: Endpoints,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), site::SiteError>>,
+    agent: Option<Child>,
+}
+
+impl Site {
+    async fn start(prepare: impl FnOnce(&Path)) -> Self {
+        waybill::transport::install_crypto();
+        let scratch = tempfile::tempdir().unwrap();
+        let served = scratch.path().join("fleet");
+        fs::create_dir(&served).unwrap();
+        prepare(&served);
+        git(&served, &["init", "--quiet", "--initial-branch=main"]);
+        commit(&served);
+        let served = Served::Branch { repository: served, branch: "main".into() };
+        let mut options = Options::new(scratch.path().join("state"), served);
+        options.listen = Listen::new(([127, 0, 0, 1], 0).into());
+        options.look_interval = Some(INTERVAL);
+        let (ready, listening) = oneshot::channel();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(site::run(options, ready, shutdown.clone()));
+        let endpoints = listening.await.unwrap();
+        Self { scratch, endpoints, shutdown, task, agent: None }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.scratch.path().join(below)
+    }
+
+    fn start_agent(&mut self) {
+        let waybill = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+            command.current_dir(self.scratch.path()).stdin(Stdio::null());
+            command
+        };
+        let token = waybill().args(["token", "create", "--role", "client", "--state", "state"]).output().unwrap();
+        assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
+        waybill::content::durable::replace(&self.path("client.json"), &token.stdout, 0o600).unwrap();
+        fs::write(self.path("agent.json"), r#"{"allowRoot": true}"#).unwrap();
+        let log = fs::File::create(self.path("agent.log")).unwrap();
+        let words = ["agent", "run", "--join", "client.json", "--state", "client", "--config", "agent.json"];
+        self.agent = Some(waybill().args(words).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    async fn client(&self) -> Client {
+        let kubeconfig = Kubeconfig::read_from(&self.endpoints.kubeconfig).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        Client::try_from(config).unwrap()
+    }
+
+    async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds().await {
+            let log = fs::read_to_string(self.path("agent.log")).unwrap_or_default();
+            assert!(Instant::now() < end, "not in time, so it waits for an interval: {what}\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn until_line(&self, line: &str) {
+        let lines = self.path("lines");
+        self.until(line, async || fs::read_to_string(&lines).is_ok_and(|text| text.lines().any(|one| one == line)))
+            .await;
+    }
+
+    async fn stop(mut self) {
+        end(&mut self.agent);
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+        unseal(self.scratch.path());
+    }
+}
+
+fn end(process: &mut Option<Child>) {
+    let Some(mut child) = process.take() else { return };
+    if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let _ = child.wait();
+}
+
+fn git(repository: &Path, words: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"];
+    let done = Command::new("git").args(identity).args(words).current_dir(repository).status().unwrap();
+    assert!(done.success(), "git {words:?}");
+}
+
+fn commit(repository: &Path) {
+    git(repository, &["add", "--all"]);
+    git(repository, &["commit", "--quiet", "--message=next"]);
+}
+
+fn write_tool(fleet: &Path, version: u32) {
+    let lines = fleet.parent().unwrap().join("lines");
+    let script = format!("#!/bin/sh\necho tool {version} >> '{}'\n", lines.display());
+    waybill::content::durable::replace(&fleet.join("tool/run.sh"), script.as_bytes(), 0o755).unwrap();
+    let meta = "metadata: {name: tool}";
+    let text = format!(
+        "{HEAD}: ClientAgentConfig\nmetadata: {{name: main}}\nspec: {{pollInterval: 24h}}\n---\n\
+         {HEAD}: Package\n{meta}\nspec: {{source: {{directory: {{path: tool}}}}}}\n---\n\
+         {HEAD}: Program\n{meta}\nspec: {{packageRef: tool, argv: [run.sh]}}\n---\n\
+         {HEAD}: Distribution\n{meta}\nspec: {{package: tool, distributionPoints: {{all: {{}}}}}}\n---\n\
+         {HEAD}: Collection\n{meta}\nspec: {{query: 'true'}}\n---\n\
+         {HEAD}: Collection\nmetadata: {{name: pilots}}\n\
+         spec: {{query: 'has(client.labels.ring) && client.labels.ring == \"pilot\"'}}\n---\n\
+         {HEAD}: Advertisement\n{meta}\n\
+         spec: {{program: tool, collection: tool, assignments: [{{asSoonAsPossible: {{}}}}], rerun: OncePerVersion}}\n"
+    );
+    fs::write(fleet.join("tool.yaml"), text).unwrap();
+}
+
+async fn status(client: &Client, kind: &str, name: &str) -> Value {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", kind));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &kind);
+    api.get_opt(name).await.unwrap().map(|object| object.data["status"].clone()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_and_changes_of_clients_arrive_by_events_alone() {
+    let mut site = Site::start(|fleet| write_tool(fleet, 1)).await;
+    site.start_agent();
+    site.until_line("tool 1").await;
+    for version in 2..=3 {
+        write_tool(&site.path("fleet"), version);
+        commit(&site.path("fleet"));
+        site.until_line(&format!("tool {version}")).await;
+    }
+
+    // A label moves a client into a collection and out of it.
+    let client = site.client().await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("fleet.waybill.dev", "v1alpha1", "Client"));
+    let clients: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let known = clients.list(&Default::default()).await.unwrap();
+    let name = known.items[0].metadata.name.clone().unwrap();
+    for (ring, members) in [("pilot", 1), ("broad", 0), ("pilot", 1)] {
+        let label = Patch::Merge(json!({"metadata": {"labels": {"ring": ring}}}));
+        clients.patch(&name, &PatchParams::default(), &label).await.unwrap();
+        site.until(ring, async || status(&client, "Collection", "pilots").await["memberCount"] == members).await;
+    }
+    site.stop().await;
+}
+
+/// Bytes of the tree whose copying is counted.
+const TREE_BYTES: u64 = 48 << 20;
+/// What else a site reads and writes meanwhile: its databases, certificates, its log, and a manifest or two.
+const OTHER_BYTES: u64 = 6 << 20;
+
+/// What the kernel counted for a process: bytes read and bytes written by system calls.
+fn moved(process: &Child) -> (u64, u64) {
+    let text = fs::read_to_string(format!("/proc/{}/io", process.id())).unwrap();
+    let count = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_matches([':', ' ']).parse().unwrap()
+    };
+    (count("rchar"), count("wchar"))
+}
+
+#[test]
+fn each_byte_is_read_and_written_once_for_each_copy() {
+    let scratch = tempfile::tempdir().unwrap();
+    let fleet = scratch.path().join("fleet");
+    for folder in 0..8_u64 {
+        let inside = fleet.join(format!("tree/{folder}"));
+        fs::create_dir_all(&inside).unwrap();
+        for file in 0..64_u64 {
+            // Some larger than any buffer, most smaller.
+            let size = if file == 0 { TREE_BYTES / 16 } else { TREE_BYTES / 16 / 63 };
+            let content: Vec<u8> =
+                (0..size / 8).flat_map(|at| (at ^ (folder << 32) ^ (file << 40)).to_le_bytes()).collect();
+            fs::write(inside.join(file.to_string()), content).unwrap();
+        }
+    }
+    let meta = "metadata: {name: tree}";
+    let text = format!(
+        "{HEAD}: Package\n{meta}\nspec: {{source: {{directory: {{path: tree}}}}}}\n---\n\
+         {HEAD}: Distribution\n{meta}\nspec: {{package: tree, distributionPoints: {{all: {{}}}}}}\n"
+    );
+    fs::write(fleet.join("tree.yaml"), text).unwrap();
+    // What changed a moment ago is hashed again; here only the work itself is counted.
+    std::thread::sleep(waybill::source::directory::SETTLE + Duration::from_secs(1));
+
+    let listen = format!("127.0.0.1:{}", free_ports());
+    let log = fs::File::create(scratch.path().join("site.log")).unwrap();
+    let mut site = Command::new(env!("CARGO_BIN_EXE_waybill"))
+        .args(["up", "fleet", "--state", "site", "--listen", &listen])
+        .current_dir(scratch.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let published = scratch.path().join("site/dp/content/default/tree");
+    let is_published = || {
+        let entries = fs::read_dir(&published).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().is_dir()).count() == 1
+    };
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while !is_published() {
+        let log = fs::read_to_string(scratch.path().join("site.log")).unwrap();
+        assert!(Instant::now() < deadline && site.try_wait().unwrap().is_none(), "it is not published\n{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (read, written) = moved(&site);
+    end(&mut Some(site));
+    unseal(scratch.path());
+    // The source and the library are read, the library and the drive are written.
+    let expected = 2 * TREE_BYTES..2 * TREE_BYTES + OTHER_BYTES;
+    let around = |bytes: u64| expected.contains(&(bytes + TREE_BYTES / 64));
+    assert!(around(read) && around(written), "{read} bytes read, {written} written, of a tree of {TREE_BYTES}");
+}
+
+/// Bounds for the build without optimisation, whose code alone is several times larger than that of a release.
+const SITE_MIB_MAX: u64 = 200;
+const AGENT_MIB_MAX: u64 = 40;
+
+#[test]
+fn an_idle_site_and_an_agent_after_its_run_are_small() {
+    let fleet = fleet::Fleet::start();
+    let small = || {
+        let (site, agent) = fleet.resident_bytes();
+        eprintln!("site {} KiB, agent {} KiB", site >> 10, agent >> 10);
+        site < SITE_MIB_MAX << 20 && agent < AGENT_MIB_MAX << 20
+    };
+    let end = Instant::now() + PATIENCE;
+    // Threads for blocking work go a while after the work.
+    while !small() {
+        assert!(Instant::now() < end, "they stay large: {:?} bytes", fleet.resident_bytes());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
