@@ -1,4 +1,4 @@
-//! That nothing on the way waits for a clock, that content is moved once for each copy, and that idle processes are small.
+//! That nothing on the way waits for a clock and that idle processes are small.
 //! Asserted by states and counts; how fast it is, `bench/` measures.
 
 use std::{
@@ -20,7 +20,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use waybill::site::{self, Endpoints, Listen, Options, Served};
 
-use crate::world::{HEAD, free_ports, unseal};
+use crate::world::{HEAD, unseal};
 
 #[path = "../../bench/fleet.rs"]
 mod fleet;
@@ -174,74 +174,6 @@ async fn commits_and_changes_of_clients_arrive_by_events_alone() {
         site.until(ring, async || status(&client, "Collection", "pilots").await["memberCount"] == members).await;
     }
     site.stop().await;
-}
-
-/// Bytes of the tree whose copying is counted.
-const TREE_BYTES: u64 = 48 << 20;
-/// What else a site reads and writes meanwhile: its databases, certificates, its log, and a manifest or two.
-const OTHER_BYTES: u64 = 6 << 20;
-
-/// What the kernel counted for a process: bytes read and bytes written by system calls.
-fn moved(process: &Child) -> (u64, u64) {
-    let text = fs::read_to_string(format!("/proc/{}/io", process.id())).unwrap();
-    let count = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_matches([':', ' ']).parse().unwrap()
-    };
-    (count("rchar"), count("wchar"))
-}
-
-#[test]
-fn each_byte_is_read_and_written_once_for_each_copy() {
-    let scratch = tempfile::tempdir().unwrap();
-    let fleet = scratch.path().join("fleet");
-    for folder in 0..8_u64 {
-        let inside = fleet.join(format!("tree/{folder}"));
-        fs::create_dir_all(&inside).unwrap();
-        for file in 0..64_u64 {
-            // Some larger than any buffer, most smaller.
-            let size = if file == 0 { TREE_BYTES / 16 } else { TREE_BYTES / 16 / 63 };
-            let content: Vec<u8> =
-                (0..size / 8).flat_map(|at| (at ^ (folder << 32) ^ (file << 40)).to_le_bytes()).collect();
-            fs::write(inside.join(file.to_string()), content).unwrap();
-        }
-    }
-    let meta = "metadata: {name: tree}";
-    let text = format!(
-        "{HEAD}: Package\n{meta}\nspec: {{source: {{directory: {{path: tree}}}}}}\n---\n\
-         {HEAD}: Distribution\n{meta}\nspec: {{package: tree, distributionPoints: {{all: {{}}}}}}\n"
-    );
-    fs::write(fleet.join("tree.yaml"), text).unwrap();
-    // What changed a moment ago is hashed again; here only the work itself is counted.
-    std::thread::sleep(waybill::source::directory::SETTLE + Duration::from_secs(1));
-
-    let listen = format!("127.0.0.1:{}", free_ports());
-    let log = fs::File::create(scratch.path().join("site.log")).unwrap();
-    let mut site = Command::new(env!("CARGO_BIN_EXE_waybill"))
-        .args(["up", "fleet", "--state", "site", "--listen", &listen])
-        .current_dir(scratch.path())
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let published = scratch.path().join("site/dp/content/default/tree");
-    let is_published = || {
-        let entries = fs::read_dir(&published).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.path().is_dir()).count() == 1
-    };
-    let deadline = Instant::now() + 2 * PATIENCE;
-    while !is_published() {
-        let log = fs::read_to_string(scratch.path().join("site.log")).unwrap();
-        assert!(Instant::now() < deadline && site.try_wait().unwrap().is_none(), "it is not published\n{log}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let (read, written) = moved(&site);
-    end(&mut Some(site));
-    unseal(scratch.path());
-    // The source and the library are read, the library and the drive are written.
-    let expected = 2 * TREE_BYTES..2 * TREE_BYTES + OTHER_BYTES;
-    let around = |bytes: u64| expected.contains(&(bytes + TREE_BYTES / 64));
-    assert!(around(read) && around(written), "{read} bytes read, {written} written, of a tree of {TREE_BYTES}");
 }
 
 /// Bounds for the build without optimisation, whose code alone is several times larger than that of a release.
