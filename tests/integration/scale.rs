@@ -34,8 +34,8 @@ use waybill::{
 use self::counted::{Seen, Watches, name, resources};
 use crate::world::{free_ports, unseal};
 
-/// Packages in the short form. `WAYBILL_TEST_SCALE=1000` asks for more: the size that is promised, a few minutes of a
-/// build with `--release`.
+/// Packages in the short form. `WAYBILL_TEST_SCALE=1000` asks for more: the size that is promised. Use a build with
+/// `--release` for it.
 const PACKAGES: usize = 60;
 /// Files in the directory of each.
 const FILES: usize = 10;
