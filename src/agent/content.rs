@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     io::{self, Read},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -30,6 +30,9 @@ const COMPLAINTS_MAX: usize = 1_000;
 const OLD: &str = ".old-";
 /// Beginning of the names of trees that are being built; see [`tree::install`].
 const STAGING: &str = ".staging-";
+
+/// Mode of the directories of a tree that programs run in: nobody makes, removes or renames anything there.
+const SEALED_MODE: u32 = 0o555;
 
 /// Why content is not here.
 #[derive(Debug, thiserror::Error)]
@@ -221,11 +224,13 @@ fn read_manifest(directory: &Path, content: &Digest) -> Option<Manifest> {
 }
 
 fn find(directory: &Path, content: &Digest) -> Option<TicketContent> {
-    let manifest = read_manifest(directory, content)?;
+    let parsed = read_manifest(directory, content)?;
     let dir = tree_path(directory, content);
-    let sound = dir.is_dir() && verify::verify_tree(&dir, &manifest).is_ok_and(|faults| faults.is_empty());
+    let sound = dir.is_dir() && verify::verify_tree(&dir, &parsed).is_ok_and(|faults| faults.is_empty());
     let manifest = manifest_path(directory, content);
-    sound.then_some(TicketContent { dir, manifest, manifest_digest: *content })
+    // Again, for a crash may have come between the tree and its seal.
+    let sealed = sound && seal(&dir, &parsed, SEALED_MODE).is_ok();
+    sealed.then_some(TicketContent { dir, manifest, manifest_digest: *content })
 }
 
 /// One content at one distribution point; used on threads that may block.
@@ -277,6 +282,7 @@ impl Source {
             ContentError::Fetch { source, .. } => self.failed(&source),
             other => CacheError::Disk(other.to_string()),
         })?;
+        seal(&dir, &manifest, SEALED_MODE).map_err(disk)?;
         Ok(TicketContent { dir, manifest: path, manifest_digest: self.content })
     }
 
@@ -291,12 +297,31 @@ impl Source {
     }
 }
 
-/// Removes a tree whose files are read-only; its directories are the agent's own.
+/// Gives every directory of a tree this mode. What is sealed no program changes, unless it is root.
+fn seal(dir: &Path, manifest: &Manifest, mode: u32) -> io::Result<()> {
+    let mode = || fs::Permissions::from_mode(mode);
+    fs::set_permissions(dir, mode())?;
+    manifest.directories().iter().try_for_each(|inner| fs::set_permissions(dir.join(inner), mode()))
+}
+
+/// Removes a tree whose files are read-only, and whose directories may be.
 fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    match unseal(path).and_then(|()| fs::remove_dir_all(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Lets the owner write in every directory of a tree, also in one that is not as it was installed.
+fn unseal(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(tree::DIRECTORY_MODE))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            unseal(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -127,9 +127,17 @@ enum Refused {
 
 /// An answer that does not verify: said once until a good one comes, and another access point is asked.
 fn refused(shared: &Shared, error: Refused, told: &mut Option<Discriminant<PolicyError>>) {
+    let error = match error {
+        Refused::Policy(error) => error,
+        // Not the access point's fault, and no other would help.
+        Refused::Agent(error) => {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(error, state = %shared.state.display(), "policy could not be kept; going on with what is held");
+            return;
+        }
+    };
     tracing::error!(%error, "the policy offered is refused; asking another access point");
     shared.link.next_point();
-    let Refused::Policy(error) = error else { return };
     let kind = std::mem::discriminant(&error);
     if told.replace(kind) == Some(kind) {
         return;

@@ -77,7 +77,9 @@ async fn policy(
         }
         match tokio::time::timeout_at(deadline, published.changed()).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return otherwise.into_response(),
+            Err(_) => return otherwise.into_response(),
+            // This process is ending. An early answer of another kind would send the client to sleep.
+            Ok(Err(_)) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         }
     }
 }

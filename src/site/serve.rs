@@ -324,9 +324,7 @@ async fn assemble(
     let _ = ready.send(endpoints);
     tracing::info!(site = %site.name, "the site is served");
     let limits = Limits::default();
-    tokio::select! {
-        // Parts end when the site is told to stop: that is looked at first, or an end that was asked for counts as a failure.
-        biased;
+    let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
@@ -348,7 +346,9 @@ async fn assemble(
         () = serve(listeners.enrolment, enrolment_tls, enrolment.router(), limits, anybody, shutdown.clone()) =>
             Err(SiteError::Ended("the enrolment listener")),
         () = serve_plain(listeners.health, health(), limits, shutdown.clone()) => Err(SiteError::Ended("the health listener")),
-    }
+    };
+    // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
+    if shutdown.is_cancelled() { Ok(()) } else { ended }
 }
 
 /// Keeps the set of devices that are blocked or deleted, so that a block acts at once (issue item 11).

@@ -106,7 +106,9 @@ pub(super) async fn serve(
         }
         match tokio::time::timeout_at(deadline, current.changed()).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return StatusCode::NOT_MODIFIED.into_response(),
+            Err(_) => return StatusCode::NOT_MODIFIED.into_response(),
+            // This process is ending.
+            Ok(Err(_)) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         }
     }
 }

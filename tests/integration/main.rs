@@ -19,6 +19,8 @@ mod faults;
 #[cfg(feature = "server")]
 mod fleet;
 #[cfg(feature = "server")]
+mod full_disk;
+#[cfg(feature = "server")]
 mod gitops;
 #[cfg(feature = "server")]
 mod hostile;

@@ -2,6 +2,7 @@
 
 mod kill;
 mod machine;
+mod output;
 mod site;
 
 use std::time::Duration;

@@ -148,7 +148,7 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("{}", self.world.logs());
+            eprintln!("{}\n{:#}", self.world.logs(), self.status());
         }
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a seed must be heard")]
 
 pub(crate) mod fleet;
+mod odd;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -13,15 +13,16 @@ use crate::require;
 /// The environment variable that makes this process the one in the namespace.
 const INSIDE: &str = "WAYBILL_TEST_FULL_DISK";
 
-/// Runs the test `name` again in a user and mount namespace of its own, where it may mount; true if this already is
-/// that process.
-fn inside(name: &str) -> bool {
+/// A namespace in which whoever runs the tests may mount.
+pub(crate) const MAY_MOUNT: &[&str] = &["--user", "--map-root-user", "--mount"];
+
+/// Runs the test `name` again in a namespace of its own; true if this already is that process.
+pub(crate) fn inside(name: &str, namespace: &[&str]) -> bool {
     #[expect(clippy::disallowed_methods, reason = "the way to hand an argument to a test")]
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let Some(unshare) = require::program("unshare") else { return false };
-    let namespace = ["--user", "--map-root-user", "--mount"];
     if !Command::new(&unshare).args(namespace).arg("true").output().unwrap().status.success() {
         require::missing("userns", "the kernel has to let users make user namespaces");
         return false;
@@ -42,7 +43,7 @@ fn client_on_small_disk() -> Client {
 }
 
 /// Fills the disk of `dir` to the last byte; the file that does.
-fn fill(dir: &Path) -> std::path::PathBuf {
+pub(crate) fn fill(dir: &Path) -> std::path::PathBuf {
     let ballast = dir.join("ballast");
     let filled = Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
     assert!(!filled.unwrap().status.success());
@@ -51,7 +52,7 @@ fn fill(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn a_program_that_fills_the_disk_has_an_end() {
-    if !inside("run::full_disk::a_program_that_fills_the_disk_has_an_end") {
+    if !inside("run::full_disk::a_program_that_fills_the_disk_has_an_end", MAY_MOUNT) {
         return;
     }
     let client = client_on_small_disk();
@@ -62,7 +63,7 @@ fn a_program_that_fills_the_disk_has_an_end() {
 
 #[test]
 fn on_a_full_disk_nothing_is_started_and_afterwards_everything_works() {
-    if !inside("run::full_disk::on_a_full_disk_nothing_is_started_and_afterwards_everything_works") {
+    if !inside("run::full_disk::on_a_full_disk_nothing_is_started_and_afterwards_everything_works", MAY_MOUNT) {
         return;
     }
     let client = client_on_small_disk();

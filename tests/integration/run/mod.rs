@@ -2,7 +2,7 @@
 
 mod crash;
 mod endings;
-mod full_disk;
+pub(crate) mod full_disk;
 mod refusals;
 mod setting;
 mod timeout;
