@@ -14,7 +14,7 @@ use super::store::Standing;
 
 /// First pause after a failure; doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_secs(2);
-/// SMS's own pause when no distribution point could be reached (domain.md §1.11).
+/// SMS's own pause when no distribution point could be reached.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// Things by key that are tried until they succeed.

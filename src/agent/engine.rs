@@ -124,7 +124,7 @@ fn may_say_waiting(reason: Reason, said: Option<&Standing>) -> bool {
     }
 }
 
-/// Offers that are gone: what had not started is cancelled, what runs goes on (L14). Requests that can no longer be
+/// Offers that are gone: what had not started is cancelled, what runs goes on. Requests that can no longer be
 /// honoured are forgotten.
 fn withdraw(shared: &Shared, view: &View) -> Result<(), AgentError> {
     let find = |key: &str| view.policy.body.offers.iter().find(|offer| offer.advertisement.to_string() == key);

@@ -313,3 +313,26 @@ async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_nobody_saw_says_how_it_was_lost() {
+        for (cause, reason) in [
+            (LossCause::JournalDamaged, Reason::JournalDamaged),
+            (LossCause::SupervisorLost, Reason::SupervisorLost),
+            (LossCause::Rebooted, Reason::SupervisorLost),
+        ] {
+            let lost = State::Unknown(run::Lost { cause, program_alive: false, begin: None });
+            let Verdict::Over { outcome, state, detail, .. } = judge(&lost, &[0]) else {
+                panic!("{cause:?} is no start")
+            };
+            assert_eq!(
+                (outcome, state, detail.as_str()),
+                (RunOutcome::Unknown, RunState::Unknown, reason.explanation())
+            );
+        }
+    }
+}

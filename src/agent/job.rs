@@ -190,3 +190,19 @@ fn ticket(
         allow_root: shared.config.allow_root,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_nobody_delivers_and_content_that_is_wrong_are_told_apart() {
+        let of = |error: CacheError| (standing_of(&error).state, standing_of(&error).reason);
+        assert_eq!(of(CacheError::Nowhere), (RunState::Retrying, Reason::NoContentSource));
+        assert_eq!(of(CacheError::Locations("x".into())), (RunState::Retrying, Reason::NoContentSource));
+        let failed = CacheError::Failed { point: "dp".into(), text: "x".into() };
+        assert_eq!(of(failed), (RunState::Retrying, Reason::NoContentSource));
+        let wrong = CacheError::Mismatch { point: "dp".into() };
+        assert_eq!(of(wrong), (RunState::ContentMismatch, Reason::DigestMismatch));
+    }
+}

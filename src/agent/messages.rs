@@ -1,4 +1,4 @@
-//! What the agent says: one function for every message, with SMS's number where it had one (domain.md §2.2). Pure.
+//! What the agent says: one function for every message, with SMS's number where it had one. Pure.
 
 use std::collections::BTreeMap;
 

@@ -54,7 +54,7 @@ pub(super) fn write(connection: &Connection, report: &Report) -> Result<(), Stor
     enqueue(connection, &report.message)
 }
 
-/// Outcomes are never dropped; other messages make room for them (reliability.md D.8).
+/// Outcomes are never dropped; other messages make room for them.
 fn enqueue(connection: &Connection, message: &StatusMessage) -> Result<(), StoreError> {
     let outcome = message
         .state

@@ -1,5 +1,5 @@
 //! What the agent believes: policy whose signature, proof and place in time it has verified. A hostile access point can
-//! withhold, but neither forge nor retarget nor roll back (design §7). No I/O here.
+//! withhold, but neither forge nor retarget nor roll back. No I/O here.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

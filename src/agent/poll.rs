@@ -142,13 +142,32 @@ fn refused(shared: &Shared, error: Refused, told: &mut Option<Discriminant<Polic
     if told.replace(kind) == Some(kind) {
         return;
     }
-    let reason = match error {
-        PolicyError::Rollback { .. } => Reason::PolicyRollback,
-        _ => Reason::SignatureInvalid,
-    };
-    let report = messages::general(Severity::Error, reason, error.to_string(), clock::now());
+    let report = messages::general(Severity::Error, reason_of(&error), error.to_string(), clock::now());
     match shared.store.say(&report) {
         Ok(_) => shared.outbox.notify_one(),
         Err(error) => tracing::error!(%error, "a refused policy could not be reported"),
+    }
+}
+
+const fn reason_of(error: &PolicyError) -> Reason {
+    match error {
+        PolicyError::Rollback { .. } => Reason::PolicyRollback,
+        _ => Reason::SignatureInvalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_policy_and_one_that_does_not_verify_are_told_apart() {
+        let old = PolicyError::Rollback { offered: "1".into(), held: "2".into() };
+        assert_eq!(reason_of(&old), Reason::PolicyRollback);
+        for bad in
+            [PolicyError::Signature("x".into()), PolicyError::Proof, PolicyError::Body, PolicyError::Other("site")]
+        {
+            assert_eq!(reason_of(&bad), Reason::SignatureInvalid);
+        }
     }
 }

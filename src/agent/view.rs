@@ -195,7 +195,7 @@ impl View {
     }
 }
 
-/// A dependency is run once, for the first run of the program that needs it (L18).
+/// A dependency is run once, for the first run of the program that needs it.
 fn dependency_offer(offer: &Offer, program: ProgramIdentity, record: Digest) -> Offer {
     Offer {
         program,

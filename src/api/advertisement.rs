@@ -1,11 +1,10 @@
-//! Kind `Advertisement`: one program to one collection, optional or assigned (domain.md §1.9).
+//! Kind `Advertisement`: one program to one collection, optional or assigned.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{conditions::Observed, schema};
 pub use crate::model::schedule::Rerun;
 
 /// An advertisement: one program to one collection, optional or assigned.
@@ -95,16 +94,9 @@ pub struct AsSoonAsPossible {}
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdvertisementStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
     /// OK, Warning or Critical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
@@ -138,7 +130,7 @@ pub struct ClientCounts {
     pub not_running: i64,
 }
 
-/// Messages received (domain.md §2.5).
+/// Messages received.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageCounts {

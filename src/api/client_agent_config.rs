@@ -1,11 +1,10 @@
 //! Kind `ClientAgentConfig`: how the client agents of a site behave. Travels in the signed policy.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{conditions::Observed, schema};
 use crate::model::duration::Span;
 
 /// How the client agents of a site behave. The object named like the site applies; others say so in their status.
@@ -68,12 +67,12 @@ fn yes() -> bool {
     true
 }
 
-/// SMS 2.0's default of 60 minutes (domain.md §1.11).
+/// SMS 2.0's default of 60 minutes.
 fn poll_interval() -> Span {
     Span::from_secs(3_600)
 }
 
-/// Configuration Manager's default of 5,120 MB (domain.md §4.1).
+/// Configuration Manager's default of 5,120 MB.
 fn cache_limit() -> String {
     "5Gi".to_owned()
 }
@@ -84,14 +83,7 @@ pub use crate::wire::policy::ReportOutput;
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientAgentConfigStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
 }

@@ -1,11 +1,10 @@
 //! Kind `Collection`: the clients that its rules select.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::conditions::Observed;
 
 /// A collection: the clients that its rules select. The rules add up; membership follows every change of a client.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -53,16 +52,9 @@ pub struct CollectionSpec {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectionStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
     /// How many clients are members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_count: Option<i64>,

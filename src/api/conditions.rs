@@ -1,4 +1,4 @@
-//! Conditions after kstatus: `Ready`, and `Reconciling` or `Stalled` only when True, never both (peers.md §5.1).
+//! Conditions after kstatus: `Ready`, and `Reconciling` or `Stalled` only when True, never both.
 //! Pure: the time of a transition is an argument.
 
 use jiff::Timestamp;
@@ -6,8 +6,27 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON},
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::schema;
 use crate::model::reason::Reason;
+
+/// What the status of every kind begins with.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    /// The generation this status was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The last reconcile-now request that was handled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// Ready, Reconciling, Stalled and others.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
 
 /// How far the control plane is with an object. It alone decides Ready, Reconciling and Stalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +105,7 @@ fn truncate(message: &str) -> String {
     message.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
-/// Gives `status` the default `{observedGeneration: -1}`, so that a fresh object reads as in progress, not as current
-/// (peers.md §5.2).
+/// Gives `status` the default `{observedGeneration: -1}`, so that a fresh object reads as in progress, not as current.
 pub(super) fn default_observed_generation(crd: &mut CustomResourceDefinition) {
     for version in &mut crd.spec.versions {
         let status = version

@@ -1,11 +1,10 @@
 //! Kind `DistributionPoint`: a server that holds package content for clients.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{conditions::Observed, schema};
 use crate::model::duration::Span;
 
 /// A distribution point: a server that holds package content for clients. Its name is the name it joined with.
@@ -78,16 +77,9 @@ pub struct Drive {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DistributionPointStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled; it asks the point to verify all its content now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
     /// Where clients fetch from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,

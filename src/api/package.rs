@@ -1,11 +1,10 @@
 //! Kind `Package`: software as files. Its programs are objects of their own.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{conditions::Observed, schema};
 
 /// A package: the files of some software. Its content gets a new source version when, and only when, its bytes change.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -100,16 +99,9 @@ pub enum DeletionPolicy {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PackageStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
     /// Counts changes of the content; never reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_version: Option<i64>,
@@ -131,7 +123,7 @@ pub struct PackageStatus {
     pub distribution: Option<PackageDistributionSummary>,
 }
 
-/// Package status summary: how many distribution points stand where with the current version (domain.md §2.5).
+/// Package status summary: how many distribution points stand where with the current version.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PackageDistributionSummary {

@@ -1,11 +1,10 @@
-//! Kind `Program`: a command line of a package and the conditions for running it (domain.md §1.7).
+//! Kind `Program`: a command line of a package and the conditions for running it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{conditions::Observed, schema};
 use crate::model::{duration::Span, platform::Platform};
 
 /// A program: a command line of a package and the conditions for running it. Its name is its identity: a client that
@@ -35,7 +34,6 @@ use crate::model::{duration::Span, platform::Platform};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("!has(self.dependsOn) || self.argv.size() > 0").message("argv must name a command"))]
 pub struct ProgramSpec {
     /// Keeps what clients were last told about this program.
     #[serde(default)]
@@ -89,7 +87,7 @@ pub struct ProgramSpec {
     pub disabled: bool,
 }
 
-/// Configuration Manager's default of 120 minutes (domain.md §0.4).
+/// Configuration Manager's default of 120 minutes.
 fn max_runtime() -> Span {
     Span::from_secs(7_200)
 }
@@ -140,14 +138,7 @@ pub struct Dependency {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgramStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
 }

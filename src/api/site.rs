@@ -1,12 +1,11 @@
 //! Kind `Site`: an administrative unit and the process that serves it. Its status carries git sync and the component
 //! and site system summaries.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{conditions::Observed, schema};
 use crate::model::duration::Span;
 
 /// A site: an administrative unit with its own clients, distribution points and client access points.
@@ -59,16 +58,9 @@ fn message_retention() -> Span {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteStatus {
-    /// The generation this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The last reconcile-now request that was handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// Ready, Reconciling, Stalled and others.
-    #[serde(default)]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
+    /// Generation, reconcile-now and conditions, as in every kind.
+    #[serde(flatten)]
+    pub observed: Observed,
     /// The site's id, made when its state was created; certificates and program identities carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site_id: Option<String>,
@@ -115,7 +107,7 @@ pub struct SyncStatus {
     pub held_removals: Vec<String>,
 }
 
-/// One component's messages since they were last counted down by retention.
+/// One component's messages within retention. Nothing is reset at midnight.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentSummary {
@@ -139,7 +131,7 @@ pub struct ComponentSummary {
 pub struct SystemSummary {
     /// The system's name.
     pub system: String,
-    /// Its role: Site, DistributionPoint or ClientAccessPoint.
+    /// Its role: DistributionPoint or ClientAccessPoint.
     pub role: String,
     /// OK, Warning or Critical.
     pub state: String,

@@ -9,7 +9,7 @@ mod progress;
 mod scratch;
 mod tables;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +28,9 @@ pub(super) struct Demo {
     /// Leave that directory when the demo ends
     #[arg(long)]
     keep: bool,
+    /// How long one commit may take to reach every client, in seconds; slow machines need more
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
 }
 
 impl Demo {
@@ -45,7 +48,7 @@ impl Demo {
         let mut processes = Processes::new(scratch.path("logs"))?;
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let played = tokio::select! {
-            played = acts::play(&scratch, &mut processes, self.once) => played,
+            played = acts::play(&scratch, &mut processes, self.once, Duration::from_secs(self.patience)) => played,
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api,
-    apiserver::schema::{Schema, Scope},
+    apiserver::schema::{RULES_NOT_RUN, Schema, Scope},
     gitops::{
         diagnostic::Severity,
         kinds::{Kind, Kinds},
@@ -80,10 +80,13 @@ fn complaints(schema: &Schema, object: &Value) -> Vec<Complaint> {
     schema.default(&mut object);
     let faults = schema.validate(&object, None, Scope::Main);
     // A fault that only says that rules could not run repeats the others.
-    let faults = faults.into_iter().filter(|fault| fault.field != "<nil>");
-    found.extend(
-        faults.map(|fault| Complaint { message: format!("{}: {}", fault.field, fault.message), field: fault.field }),
-    );
+    let faults = faults.into_iter().filter(|fault| !fault.message.ends_with(RULES_NOT_RUN));
+    found.extend(faults.map(|fault| {
+        // Some say in their message where they are, and are of the whole object otherwise.
+        let whole = fault.field == "<nil>";
+        let message = if whole { fault.message } else { format!("{}: {}", fault.field, fault.message) };
+        Complaint { message, field: if whole { String::new() } else { fault.field } }
+    }));
     found
 }
 

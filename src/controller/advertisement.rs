@@ -33,7 +33,7 @@ impl Reconciled for Advertisement {
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         let evaluated = ctx.evaluated.borrow().clone();
         let outcome = evaluated.compiled.outcomes.get(&name).cloned();
-        if outcome.is_none() && self.status.as_ref().is_none_or(|status| status.conditions.is_empty()) {
+        if outcome.is_none() && self.status.as_ref().is_none_or(|status| status.observed.conditions.is_empty()) {
             return Err(Error::Deferred { after: EVALUATION_WAIT });
         }
         let collection = ObjectName::new(&name.namespace, &self.spec.collection);

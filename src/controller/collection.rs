@@ -30,7 +30,7 @@ impl Reconciled for Collection {
         match evaluated.memberships.get(&name) {
             Some(Ok(membership)) => Ok(report(self, membership)),
             Some(Err(text)) => Err(Error::stalled(Reason::QueryFailed, text.clone())),
-            None if self.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => {
+            None if self.status.as_ref().is_none_or(|status| status.observed.conditions.is_empty()) => {
                 Err(Error::Deferred { after: EVALUATION_WAIT })
             }
             None => Ok(Report::new(Readiness::Progressing(Reason::Progressing, "not evaluated yet".into()))),

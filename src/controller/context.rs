@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use kube::runtime::reflector::Store;
+use kube::{
+    ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tokio::sync::watch;
 
 use super::{nudge::Nudges, pace::Pace};
@@ -171,5 +174,56 @@ impl Context {
     /// Half of it would be reported as if something had gone, and taken back a moment later.
     pub(super) async fn complete(&self) {
         let _ = self.evaluated.clone().wait_for(|evaluated| evaluated.complete).await;
+    }
+}
+
+impl Context {
+    /// Whether the site's own object says that nothing new is to begin.
+    #[must_use]
+    pub fn site_suspended(&self) -> bool {
+        self.stores.site_suspended(&self.site.name)
+    }
+
+    /// Asks whoever names this package to look again: it came, or changed.
+    pub(super) fn nudge_dependants_of_package(&self, package: &ObjectName) {
+        let is_here = |namespace: Option<String>| namespace.as_deref() == Some(&package.namespace);
+        for one in self.stores.programs.state() {
+            if is_here(one.namespace()) && one.spec.package_ref == package.name {
+                self.nudges.program(&ObjectName::new(&package.namespace, one.name_any()));
+            }
+        }
+        for one in self.stores.distributions.state() {
+            if is_here(one.namespace()) && one.spec.package == package.name {
+                self.nudges.distribution(&ObjectName::new(&package.namespace, one.name_any()));
+            }
+        }
+    }
+
+    /// Asks whoever depends on this program to look again: it came, or changed.
+    pub(super) fn nudge_dependants_of_program(&self, program: &ObjectName) {
+        for one in self.stores.programs.state() {
+            let needs = one.spec.depends_on.as_ref().is_some_and(|needed| needed.program == program.name);
+            if needs && one.namespace().as_deref() == Some(&program.namespace) {
+                self.nudges.program(&ObjectName::new(&program.namespace, one.name_any()));
+            }
+        }
+    }
+
+    /// Asks every package and distribution to look again: something changed that any of them may wait for.
+    pub(super) fn nudge_packages(&self) {
+        for package in self.stores.packages.state() {
+            self.nudges.package(&ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()));
+        }
+        for one in self.stores.distributions.state() {
+            self.nudges.distribution(&ObjectName::new(one.namespace().unwrap_or_default(), one.name_any()));
+        }
+    }
+}
+
+impl Stores {
+    /// Whether the object of this site says that nothing new is to begin.
+    #[must_use]
+    pub fn site_suspended(&self, site: &str) -> bool {
+        self.sites.get(&ObjectRef::new(site)).is_some_and(|site| site.spec.suspend)
     }
 }

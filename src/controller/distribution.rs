@@ -63,14 +63,16 @@ async fn set_jobs(distribution: &Distribution, package: &ObjectName, ctx: &Conte
         DistributionPoints::Names(names) => names.clone(),
         DistributionPoints::All(_) => ctx.stores.points.state().iter().map(|point| point.name_any()).collect(),
     };
-    let waits = distribution.spec.suspend || start.is_some_and(|start| start > now);
+    if distribution.spec.suspend || ctx.site_suspended() {
+        // What was begun goes on; nothing new begins.
+        return Ok(());
+    }
     let (name, token) = (distribution.name_any(), distribution.spec.resend_token.clone());
     let start_after_ms = start.map(|start| start.as_millisecond());
     ctx.database
         .write(move |tx| {
             let current = versions::current(tx, &key)?;
             let jobs: Vec<JobSpec> = current
-                .filter(|_| !(waits && start_after_ms.is_none()))
                 .map(|version| {
                     points
                         .into_iter()

@@ -6,10 +6,10 @@ use kube::{Api, ResourceExt};
 
 use super::{Reconciled, context::Context, error::Error, report::Report};
 use crate::{
-    api::{conditions::Readiness, distribution_point::DistributionPoint, package::Package},
+    api::{conditions::Readiness, distribution_point::DistributionPoint},
     clock,
     db::{devices::SILENCE_MS_MAX, locations, points},
-    model::{identity::ObjectName, reason::Reason, state::LocationState},
+    model::{reason::Reason, state::LocationState},
 };
 
 /// How long until a system that was heard of last then counts as silent; `None` if it does.
@@ -31,8 +31,10 @@ impl Reconciled for DistributionPoint {
             .database
             .read(move |connection| Ok((points::get(connection, &wanted)?, locations::of_point(connection, &wanted)?)))
             .await?;
-        if rows.is_empty() {
-            nudge_packages(ctx);
+        let changed =
+            self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation);
+        if rows.is_empty() || changed {
+            ctx.nudge_packages();
         }
         ctx.points_changed.notify_waiters();
         let installed = rows.iter().filter(|row| row.state == LocationState::Installed).count();
@@ -62,12 +64,4 @@ impl Reconciled for DistributionPoint {
 
 const fn unsettled(state: LocationState) -> bool {
     !matches!(state, LocationState::Installed | LocationState::Removed | LocationState::Abandoned)
-}
-
-/// A new point may be one that Distributions of any package wait for.
-fn nudge_packages(ctx: &Context) {
-    for package in ctx.stores.packages.state() {
-        let package: &Package = &package;
-        ctx.nudges.package(&ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()));
-    }
 }

@@ -117,5 +117,29 @@ mod tests {
         assert_eq!(transient.retry_after(0), Some(BACKOFF_FIRST));
         assert_eq!(transient.retry_after(30), Some(BACKOFF_MAX));
         assert!(matches!(transient.readiness(), Readiness::Progressing(Reason::SourceChanged, _)));
+        let refused = Error::api("write status")(kube::Error::LinesCodecMaxLineLengthExceeded);
+        assert!(matches!(refused.readiness(), Readiness::Progressing(Reason::ProgressingWithRetry, _)));
+    }
+
+    /// The tries of an object that fails every time, by a clock of the test's own.
+    #[test]
+    fn tries_of_one_object_get_rarer_and_a_success_or_another_object_starts_anew() {
+        let pace = crate::controller::pace::Pace::default();
+        let error = Error::Transient { reason: Reason::SourceChanged, text: "x".into() };
+        let tries_within = |seconds| {
+            let (mut now, mut tries) = (Duration::ZERO, 0);
+            while now <= Duration::from_secs(seconds) {
+                tries += 1;
+                now += error.retry_after(pace.failed("a")).unwrap();
+            }
+            tries
+        };
+        // after 0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5 s, and so on
+        assert_eq!(tries_within(60), 7);
+        pace.succeeded("a");
+        assert_eq!(tries_within(3_600), 21, "a minute's seven, and then ever rarer, at least every five minutes");
+        assert_eq!(pace.failed("b"), 0, "another object is not held up");
+        pace.succeeded("a");
+        assert_eq!(pace.failed("a"), 0);
     }
 }

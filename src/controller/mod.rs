@@ -111,7 +111,7 @@ fn policy<K: Reconciled>(object: &K, error: &Error, ctx: &Context) -> Action {
 
 /// The watch configuration of every controller.
 pub(crate) fn watch_config() -> watcher::Config {
-    // A server that hangs is noticed after this time (reliability.md D.10: 200 s).
+    // A server that hangs is noticed after this time.
     const WATCH_TIMEOUT_SECS: u32 = 200;
     watcher::Config::default().timeout(WATCH_TIMEOUT_SECS)
 }

@@ -24,7 +24,7 @@ use crate::{
     model::{identity::ObjectName, quantity::display_bytes, reason::Reason},
 };
 
-/// Sources are read again this often without any event (issue item 5).
+/// Sources are read again this often without any event.
 const SOURCE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// While a revision is being applied, its packages wait; the end of it nudges them, this is the fallback.
 const REVISION_WAIT: Duration = Duration::from_secs(1);
@@ -38,6 +38,9 @@ impl Reconciled for Package {
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         if self.metadata.deletion_timestamp.is_some() {
             return removal::reconcile(self, &name, ctx).await;
+        }
+        if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
+            ctx.nudge_dependants_of_package(&name);
         }
         removal::ensure_finalizer(self, ctx).await?;
         if ctx.revision.borrow().applying {
@@ -83,7 +86,7 @@ fn fields(report: Report, current: Option<&VersionRow>) -> Report {
         .field("sourceDate", date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// Reads the source and counts a new version if, and only if, its bytes changed (L5).
+/// Reads the source and counts a new version if, and only if, its bytes changed.
 async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> Result<(), Error> {
     let Source::Directory(directory) = &package.spec.source else { return Ok(()) };
     let current = {

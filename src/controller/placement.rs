@@ -10,6 +10,7 @@ use crate::{
     api::{
         FORCE_REMOVAL_ANNOTATION,
         distribution::{Distribution, DistributionPoints},
+        distribution_point::DistributionPoint,
         package::PackageDistributionSummary,
     },
     clock,
@@ -66,14 +67,8 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<Facts, Error> {
         live_advertisements: !offered.is_empty(),
         offered,
         distributions: distributions(package, ctx),
-        points: ctx
-            .stores
-            .points
-            .state()
-            .iter()
-            .filter(|point| !point.spec.suspend)
-            .map(|point| point.name_any())
-            .collect(),
+        points: points(ctx, |_| true),
+        suspended: points(ctx, |point| point.spec.suspend),
         present: rows
             .iter()
             .filter(|row| may_be_there(row))
@@ -89,11 +84,16 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<Facts, Error> {
     })
 }
 
+/// The names of some of the site's distribution points.
+fn points(ctx: &Context, which: impl Fn(&DistributionPoint) -> bool) -> BTreeSet<String> {
+    ctx.stores.points.state().iter().filter(|point| which(point)).map(|point| point.name_any()).collect()
+}
+
 fn version_ref(package: &ObjectName, version: &VersionRow) -> VersionRef {
     VersionRef { package: package.clone(), source_version: version.source_version, content: version.content }
 }
 
-/// Removal works from what points reported, or may not have reported yet (L7).
+/// Removal works from what points reported, or may not have reported yet.
 pub(super) fn may_be_there(row: &LocationRow) -> bool {
     !matches!(row.state, LocationState::Removed | LocationState::Abandoned)
 }
@@ -114,7 +114,7 @@ fn distributions(package: &ObjectName, ctx: &Context) -> Vec<DistributionFacts> 
                 DistributionPoints::Names(names) => Some(names.iter().cloned().collect()),
                 DistributionPoints::All(_) => None,
             },
-            started: !one.spec.suspend && start_after(one).is_none_or(|start| start <= now),
+            started: !ctx.site_suspended() && !one.spec.suspend && start_after(one).is_none_or(|start| start <= now),
             resend_token: one.spec.resend_token.clone(),
         })
         .collect()
@@ -127,7 +127,7 @@ pub(super) fn start_after(distribution: &Distribution) -> Option<jiff::Timestamp
     Some(text.parse().unwrap_or(jiff::Timestamp::MAX))
 }
 
-/// Package status summary over the points that should hold the current version (domain.md §2.5).
+/// Package status summary over the points that should hold the current version.
 pub(super) async fn summary(
     package: &ObjectName,
     current: Option<&VersionRow>,

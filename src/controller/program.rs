@@ -20,6 +20,9 @@ impl Reconciled for Program {
         let namespace = self.namespace().unwrap_or_default();
         // Whatever became of this program, its package has to look.
         ctx.nudges.package(&ObjectName::new(&namespace, &self.spec.package_ref));
+        if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
+            ctx.nudge_dependants_of_program(&ObjectName::new(&namespace, self.name_any()));
+        }
         if self.spec.suspend {
             let text = "suspended: clients keep what they were last told about this program";
             return Ok(Report::new(Readiness::Ready(Reason::Suspended, text.into())));

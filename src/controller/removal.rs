@@ -1,5 +1,5 @@
-//! The end of a package: offers withdrawn, content removed at every reported location, then the finalizer (L6, L7).
-//! Software that programs installed stays (L8).
+//! The end of a package: offers withdrawn, content removed at every reported location, then the finalizer.
+//! Software that programs installed stays.
 
 use std::time::Duration;
 

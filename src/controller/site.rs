@@ -40,6 +40,9 @@ impl Reconciled for Site {
             return Err(Error::stalled(Reason::NotThisSite, text));
         }
         ctx.reevaluate.notify_one();
+        if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
+            ctx.nudge_packages();
+        }
         let (clients, components, points, access_points) = ctx
             .database
             .read(|connection| {

@@ -1,5 +1,5 @@
 //! Distribution jobs: what a Distribution (or an advertisement's run) makes of one package version and one point, with
-//! the phases Send, Distribute and Run of SMS 1.x (domain.md §1.12). Derived and listed, never authored.
+//! the phases Send, Distribute and Run of SMS 1.x. Derived and listed, never authored.
 
 use std::collections::BTreeSet;
 

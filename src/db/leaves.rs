@@ -1,5 +1,5 @@
 //! Version floors of policy: a client's leaf version and the root's version never go backwards, whatever the clock
-//! does. They are kept here before anything that carries them is published (design §5 rule 5).
+//! does. They are kept here before anything that carries them is published.
 
 use std::collections::BTreeMap;
 

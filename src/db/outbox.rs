@@ -1,5 +1,5 @@
 //! What was received of every sender's outbox: a high-water mark, and the numbers below it that never arrived. This is
-//! what makes a message count once, however often and through whomever it is sent (reliability.md D.8).
+//! what makes a message count once, however often and through whomever it is sent.
 
 use rusqlite::{Connection, OptionalExtension as _};
 

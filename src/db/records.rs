@@ -1,5 +1,5 @@
 //! Package records as signed envelopes, by digest. The newest of a package is its current one; the one that may be
-//! offered is the newest whose content a distribution point holds (design §3.2 and §3.7).
+//! offered is the newest whose content a distribution point holds.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
-//! The four summarizers of SMS (domain.md §2.5): component and advertisement count messages, package and site system
+//! The four summarizers of SMS: component and advertisement count messages, package and site system
 //! show states. Counts are kept in the transaction that stores a message and can be rebuilt from what is stored.
 //!
-//! No counter is reset at midnight (L27). The component summary's window is the retention of messages: it counts what
+//! No counter is reset at midnight. The component summary's window is the retention of messages: it counts what
 //! is stored. An advertisement's counts cover its whole life: retention carries deleted messages over to a base that a
 //! rebuild leaves alone. Package and site system are not counted at all: they are read from the rows that hold them.
 

@@ -28,7 +28,7 @@ pub const FILE_ANNOTATION: &str = "waybill.dev/sync-file";
 /// Annotation: the revision that last changed the object.
 pub const REVISION_ANNOTATION: &str = "waybill.dev/sync-revision";
 
-/// Longest wait for one API call (reliability D.10).
+/// Longest wait for one API call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why a write failed.

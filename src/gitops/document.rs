@@ -12,9 +12,9 @@ use serde_yaml::Spanned;
 
 use super::diagnostic::Place;
 
-/// Documents of one file: more is a mistake or an attack (reliability D.10).
+/// Documents of one file: more is a mistake or an attack.
 pub const MAX_DOCUMENTS_PER_FILE: usize = 256;
-/// Nesting of maps and lists in one document (reliability D.10).
+/// Nesting of maps and lists in one document.
 pub const MAX_NESTING: usize = 32;
 /// Aliases in one document, and how many events they may expand to: a manifest has little use for either.
 const MAX_ALIASES: usize = 64;

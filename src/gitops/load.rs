@@ -24,7 +24,7 @@ use super::{
 };
 use crate::content::digest::{Digest, Hasher};
 
-/// Largest manifest file (reliability D.10).
+/// Largest manifest file.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Most objects one tree may declare: the embedded store holds about 19 KB an object in memory.
 pub const MAX_OBJECTS: usize = 50_000;

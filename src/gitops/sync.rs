@@ -31,7 +31,7 @@ use super::{
 };
 use crate::clock;
 
-/// How often everything is compared even if nothing happened (reliability D.10).
+/// How often everything is compared even if nothing happened.
 pub const RESYNC: Duration = Duration::from_secs(600);
 /// Writes of one wave that are under way at once: the embedded store commits them as a group.
 const CONCURRENCY: usize = 8;

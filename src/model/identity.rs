@@ -1,5 +1,5 @@
 //! What things are called across processes and restarts. Names, never Kubernetes UIDs: a re-created object of the
-//! same name is the same thing to a client that ran it (domain.md §1.10, L2, L30).
+//! same name is the same thing to a client that ran it.
 
 use std::fmt;
 

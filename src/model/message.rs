@@ -1,4 +1,4 @@
-//! Status messages: what happened, where, to what (domain.md §2.1, §2.2). The text is written by the sender, in full.
+//! Status messages: what happened, where, to what. The text is written by the sender, in full.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ impl Severity {
     }
 }
 
-/// What kind of message it is (domain.md §2.1).
+/// What kind of message it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MessageType {
     /// The end of an operation.
@@ -160,7 +160,7 @@ pub struct StatusMessage {
     pub message_type: MessageType,
     /// The part of the system that speaks.
     pub component: Component,
-    /// The number SMS gave this message (domain.md §2.2); 0 where it had none.
+    /// The number SMS gave this message; 0 where it had none.
     #[serde(default)]
     pub message_id: u16,
     /// Readable text, complete in itself.

@@ -1,5 +1,5 @@
-//! The platforms a program supports, checked on the client before anything is fetched (domain.md §1.7: any, or at
-//! least one of a list).
+//! The platforms a program supports, checked on the client before anything is fetched: any, or at
+//! least one of a list.
 
 use serde::{Deserialize, Serialize};
 

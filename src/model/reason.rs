@@ -1,5 +1,4 @@
-//! Why something is not done yet, or failed: one list, used alike in conditions, events, messages, metrics and `why`
-//! (design §5 rule 9).
+//! Why something is not done yet, or failed: one list, used alike in conditions, events, messages, metrics and `why`.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +31,7 @@ reasons! {
     // --- done ---
     /// The control plane has converged.
     Succeeded,
-    /// Reconciliation of this object is suspended by its spec.
+    /// Suspended by its own spec or by its site's.
     Suspended,
 
     // --- under way ---
@@ -92,8 +91,6 @@ reasons! {
     LastCopy,
     /// Removal waits for distribution points that have not confirmed.
     RemovalPending,
-    /// The deadline of a removal passed without confirmation.
-    RemovalDeadline,
     /// A disk is full.
     DiskFull,
     /// A distribution point cannot be reached.
@@ -128,10 +125,8 @@ reasons! {
     NotAllowed,
     /// The program could not be started.
     StartFailed,
-    /// The program ended with a code that is not a success code.
+    /// The program ended with a code that is not a success code, or by a signal.
     ExitCode,
-    /// The program was ended by a signal.
-    Signal,
     /// The program exceeded its maximum run time.
     MaxRuntimeExceeded,
     /// The supervisor vanished between start and end of the program.

@@ -3,17 +3,17 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One assignment of an advertisement: with any of these the program is mandatory (domain.md §1.9).
+/// One assignment of an advertisement: with any of these the program is mandatory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Assignment {
-    /// A fixed instant by the client's clock. Of several missed ones only the latest counts (L3).
+    /// A fixed instant by the client's clock. Of several missed ones only the latest counts.
     At(Timestamp),
     /// As soon as the client learns of it; never recurs.
     AsSoonAsPossible,
 }
 
-/// When an assigned program that already ran may start again (domain.md §1.10).
+/// When an assigned program that already ran may start again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub enum Rerun {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where one client stands with one advertisement (domain.md §2.3 and §6.4). Ordered roughly by progress.
+/// Where one client stands with one advertisement. Ordered roughly by progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RunState {
     /// Targeted; the client has said nothing yet.
@@ -107,7 +107,7 @@ pub enum RunOutcome {
     Unknown,
 }
 
-/// State of a package version on a distribution point (domain.md §1.5).
+/// State of a package version on a distribution point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LocationState {
     /// Complete, verified and served.

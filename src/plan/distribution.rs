@@ -1,4 +1,4 @@
-//! Which distribution point should hold which versions of a package (L4-L7, L10). Presence by digest is what counts,
+//! Which distribution point should hold which versions of a package. Presence by digest is what counts,
 //! not what was once sent. It does not copy or remove anything.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::{content::digest::Digest, wire::points::VersionRef};
 pub struct DistributionFacts {
     /// Its points; `None` is all.
     pub points: Option<BTreeSet<String>>,
-    /// Whether `startAfter` has passed by the server's clock and it is not suspended.
+    /// Whether `startAfter` has passed by the server's clock and neither it nor the site is suspended.
     pub started: bool,
     /// Its resend token.
     pub resend_token: Option<String>,
@@ -27,13 +27,15 @@ pub struct Facts {
     pub distributions: Vec<DistributionFacts>,
     /// All distribution points of the site.
     pub points: BTreeSet<String>,
+    /// Of these, those that take no new copies; what they hold stays.
+    pub suspended: BTreeSet<String>,
     /// What the ledger says is or may be where: point and version. Points that no longer exist included.
     pub present: BTreeSet<(String, VersionRef)>,
     /// Of these, what is complete and served.
     pub installed: BTreeSet<(String, VersionRef)>,
     /// The package is being deleted: everything goes.
     pub deleting: bool,
-    /// Live advertisements still offer it; the last copy stays unless forced (L6).
+    /// Live advertisements still offer it; the last copy stays unless forced.
     pub live_advertisements: bool,
     /// An administrator forces the removal of the last copy.
     pub forced: bool,
@@ -44,7 +46,7 @@ pub struct Facts {
 pub struct Wanted {
     /// Versions to hold, with the resend token to honour.
     pub hold: BTreeMap<(String, VersionRef), Option<String>>,
-    /// Versions to remove, from the ledger only (L7).
+    /// Versions to remove, from the ledger only.
     pub remove: BTreeSet<(String, VersionRef)>,
     /// Removals held back because they would take the last copy under a live advertisement.
     pub held_back: BTreeSet<(String, VersionRef)>,
@@ -78,15 +80,17 @@ fn hold_targets(facts: &Facts, wanted: &mut Wanted) {
         if targeting.is_empty() {
             continue;
         }
-        let token = targeting.iter().filter(|one| one.started).find_map(|one| one.resend_token.clone());
+        let takes = !facts.suspended.contains(point);
+        let started = || targeting.iter().filter(|one| takes && one.started);
+        let token = started().find_map(|one| one.resend_token.clone());
         let has = |version: &VersionRef| facts.present.contains(&(point.clone(), version.clone()));
-        if targeting.iter().any(|one| one.started) || has(current) {
+        if started().next().is_some() || has(current) {
             wanted.hold.insert((point.clone(), current.clone()), token);
         }
         // Older kept versions stay where they are; they are never copied anew, except what clients are offered now:
         // a point that lost it must get it back (presence, not memory).
         for version in &kept {
-            let repair = facts.offered.contains(&version.content) && targeting.iter().any(|one| one.started);
+            let repair = facts.offered.contains(&version.content) && started().next().is_some();
             if has(version) || repair {
                 wanted.hold.entry((point.clone(), version.clone())).or_insert(None);
             }

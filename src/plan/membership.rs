@@ -80,7 +80,7 @@ impl Query {
     }
 
     /// Whether the client is a member. A query that fails on this client, for instance for a fact it does not have,
-    /// does not select it: one odd client must not stop the collection (L28).
+    /// does not select it: one odd client must not stop the collection.
     ///
     /// # Errors
     /// The text of the failure, for the collection's status.

@@ -5,6 +5,7 @@ pub mod clause;
 pub mod distribution;
 #[cfg(feature = "server")]
 mod free_names;
+pub mod held;
 #[cfg(feature = "server")]
 pub mod membership;
 pub mod offer;

@@ -1,5 +1,5 @@
 //! Which clients are offered what. An offer becomes visible only once its content is on a distribution point of the
-//! site (L31), and clients move from one package record to the next as a whole. It does not sign or publish.
+//! site, and clients move from one package record to the next as a whole. It does not sign or publish.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ pub struct RecordFacts {
 /// Which record of a package clients are offered.
 #[derive(Clone, Debug)]
 pub enum Choice<'a> {
-    /// This one; `lost` when its content was there and is gone (design §5 rule 6: that does not revoke).
+    /// This one; `lost` when its content was there and is gone, which does not revoke the offer.
     Offer {
         /// The record.
         record: &'a RecordFacts,
@@ -142,7 +142,7 @@ impl Compiled {
 }
 
 /// Compiles what every client of the site is offered. Poisonous advertisements are left out with a reason; the others
-/// do not notice (L28).
+/// do not notice.
 #[must_use]
 pub fn compile(
     clients: &BTreeSet<String>,

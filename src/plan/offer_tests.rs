@@ -1,4 +1,4 @@
-//! Offers appear after content (L31), move record by record (L10, L11), and one bad object hurts nobody else (L28).
+//! Offers appear after content, move record by record, and one bad object hurts nobody else.
 
 use super::*;
 use crate::{

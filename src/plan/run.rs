@@ -1,4 +1,4 @@
-//! Whether a client starts an offered program now, waits, or never will (design §5 rule 2, domain.md §1.10). The one
+//! Whether a client starts an offered program now, waits, or never will. The one
 //! place that knows run-once. It does not fetch or start anything.
 
 use jiff::Timestamp;
@@ -118,7 +118,7 @@ pub fn program_digest(program: &RecordProgram) -> String {
     crate::content::digest::Digest::of(&bytes).to_string()
 }
 
-/// Decides about one offer. Order of the checks: domain.md §1.11 (platform, time window, dependency, then content).
+/// Decides about one offer. Order of the checks: platform, time window, dependency, then content.
 #[must_use]
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let offer = facts.offer;
@@ -195,7 +195,7 @@ fn due_occurrence(facts: &Facts<'_>, source_version: u64, digest: &str, now: Tim
             Assignment::AsSoonAsPossible => None,
         })
     };
-    // Of several missed instants only the latest counts (L3).
+    // Of several missed instants only the latest counts.
     let latest = instants().filter(|at| *at <= now).max();
     let next = instants().filter(|at| *at > now).min();
     let assigned_now = latest.is_some() || offer.assignments.contains(&Assignment::AsSoonAsPossible);
@@ -275,7 +275,7 @@ fn after_run(facts: &Facts<'_>, last: &PastRun, next: Option<Timestamp>) -> Due 
     if let Some(next) = next.filter(|_| comes_again) {
         return Due::Later(wait(Reason::WaitingForAssignment, Some(next)));
     }
-    // Its own last run, if this advertisement made one; otherwise another advertisement ran the program (L2).
+    // Its own last run, if this advertisement made one; otherwise another advertisement ran the program.
     Due::Settled(match facts.history.iter().rev().find(|run| run.advertisement == offer.advertisement) {
         Some(own) => settled(own.state, reason_of(own.state)),
         None if offer.assignments.is_empty() => wait(Reason::WaitingForUser, None),

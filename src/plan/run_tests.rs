@@ -1,4 +1,5 @@
-//! The run-once truth table (domain.md §1.10) and the semantics easily lost: L1, L2, L13, L16, L18, L21.
+//! The run-once truth table, and what is easily lost: tokens, history across advertisements, late joiners, expiry,
+//! dependencies, disabled programs.
 
 use super::*;
 use crate::{content::digest::Digest, model::duration::Span, wire::record::DependencyRef};
@@ -66,11 +67,20 @@ struct Case {
     history: Vec<PastRun>,
     dependency: Vec<PastRun>,
     request: Option<&'static str>,
+    enabled: bool,
 }
 
 impl Case {
     fn new(offer: Offer) -> Self {
-        Self { offer, program: program(), version: 1, history: vec![], dependency: vec![], request: None }
+        Self {
+            offer,
+            program: program(),
+            version: 1,
+            history: vec![],
+            dependency: vec![],
+            request: None,
+            enabled: true,
+        }
     }
 
     fn history(mut self, history: impl IntoIterator<Item = PastRun>) -> Self {
@@ -83,7 +93,7 @@ impl Case {
         let facts = Facts {
             offer: &self.offer,
             program: Some((&self.program, self.version)),
-            enabled: true,
+            enabled: self.enabled,
             platform: &platform,
             free_disk_bytes: 1 << 30,
             history: &self.history,
@@ -251,6 +261,22 @@ fn holds_are_said_in_the_order_of_the_admission_chain() {
     case.program.platforms.clear();
     case.program.disk_space_bytes = 2 << 30;
     assert_eq!(case.at(10), Decision::Wait { reason: Reason::InsufficientDiskSpace, until: None });
+    case.enabled = false;
+    assert_eq!(case.at(10), Decision::Wait { reason: Reason::AgentDisabled, until: None });
     case.offer.suspended = true;
     assert_eq!(case.at(10), Decision::Wait { reason: Reason::AdvertisementSuspended, until: None });
+}
+
+#[test]
+fn how_a_run_ended_has_a_reason() {
+    for (state, reason) in [
+        (RunState::Succeeded, Reason::Succeeded),
+        (RunState::Failed, Reason::ExitCode),
+        (RunState::TimedOut, Reason::MaxRuntimeExceeded),
+        (RunState::Unknown, Reason::SupervisorLost),
+        (RunState::PrepareFailed, Reason::StartFailed),
+        (RunState::ContentMismatch, Reason::DigestMismatch),
+    ] {
+        assert_eq!(reason_of(state), reason);
+    }
 }

@@ -1,4 +1,4 @@
-//! When a summary says OK, Warning or Critical (domain.md §2.5). States, not counters reset at midnight (L27).
+//! When a summary says OK, Warning or Critical. States, not counters reset at midnight.
 
 /// How a component, system or advertisement is. Ordered: a greater one is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +31,7 @@ impl Health {
 
 /// Share of failed clients, in percent, from which an advertisement is worth a look.
 const WARNING_PERCENT: usize = 1;
-/// And from which it is not going to succeed: Configuration Manager's gate of 95 % (domain.md §4.1).
+/// And from which it is not going to succeed: Configuration Manager's gate of 95 %.
 const CRITICAL_PERCENT: usize = 5;
 
 /// Health of an advertisement by distinct clients.
@@ -48,7 +48,7 @@ pub const fn advertisement_health(targeted: usize, failed: usize) -> Health {
     }
 }
 
-/// Messages of each severity from which a component is in Warning and in Critical (domain.md §2.5, defaults).
+/// Messages of each severity from which a component is in Warning and in Critical.
 const INFORMATIONAL: (u64, u64) = (2_000, 5_000);
 const WARNINGS: (u64, u64) = (10, 50);
 const ERRORS: (u64, u64) = (1, 5);

@@ -2,14 +2,14 @@
 //! that access points serve. Decisions are in [`crate::plan`]; here facts are gathered and results made durable.
 
 mod facts;
+mod held;
 mod publish;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kube::ResourceExt;
 use tokio::sync::{Notify, broadcast, watch};
 
-use self::facts::Clients;
+use self::{facts::Clients, held::Holding};
 use super::access_points;
 use crate::{
     cap::published::Published,
@@ -37,6 +37,9 @@ const DEBOUNCE: Duration = Duration::from_millis(15);
 /// A revision that is being applied is waited for: policy from half of it would offer what the other half takes back. Not for
 /// ever: a client that is blocked meanwhile has to go.
 const APPLYING_MAX: Duration = Duration::from_secs(30);
+
+/// What the API has answered reaches the watches a moment later; half a revision must not be seen there either.
+const SETTLING: Duration = Duration::from_millis(50);
 
 /// Why an evaluation failed; the next one starts from the beginning.
 #[derive(Debug, thiserror::Error)]
@@ -81,19 +84,23 @@ struct Memory {
     clients: Clients,
     bodies: Option<BTreeMap<String, PolicyBody>>,
     issued_at: Option<jiff::Timestamp>,
+    holding: Holding,
 }
 
 impl OfferManager {
     /// Evaluates on every change until the task is dropped.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut changes = self.database.subscribe();
         let mut memory = Memory::default();
         let half_life = ROOT_LIFETIME.as_duration() / 2;
         // Policy from half of the objects would withdraw the offers of the other half.
         self.stores.listed().await;
         loop {
-            let mut revision = self.revision.clone();
-            let _ = tokio::time::timeout(APPLYING_MAX, revision.wait_for(|revision| !revision.applying)).await;
+            if self.revision.borrow().applying {
+                let whole = self.revision.wait_for(|revision| !revision.applying);
+                let _ = tokio::time::timeout(APPLYING_MAX, whole).await;
+                tokio::time::sleep(SETTLING).await;
+            }
             let started = tokio::time::Instant::now();
             if let Err(error) = self.evaluate(&mut memory).await {
                 tracing::error!(%error, "policy was not evaluated; clients keep what they have");
@@ -120,7 +127,16 @@ impl OfferManager {
         let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
         let packages = facts::packages(&self.database, &self.stores, &kept).await?;
         let advertisements = self.advertisements(&memberships);
-        let compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
+        let mut compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
+        if self.stores.site_suspended(&self.site.name) {
+            let suspended = advertisements.iter().filter(|one| one.template.suspended);
+            let suspended = suspended.map(|one| one.template.name.clone()).collect();
+            let before = memory.bodies.is_some().then(|| self.evaluated.borrow().clone());
+            let before = before.as_ref().map(|evaluated| &evaluated.compiled);
+            memory.holding.hold(&self.database, before, &mut compiled, &suspended).await?;
+        } else {
+            memory.holding.release(&self.database).await?;
+        }
         kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
         publish::publish(self, memory, &compiled).await?;
         self.tell(Evaluated { complete: true, memberships, compiled });
@@ -220,12 +236,4 @@ fn drain(changes: &mut broadcast::Receiver<Change>, clients: &mut Clients) {
 
 const fn matters(change: &Change) -> bool {
     matches!(change, Change::Locations(_) | Change::Records(_) | Change::Versions(_) | Change::Points(_))
-}
-
-impl OfferManager {
-    /// Whether the site's object suspends it.
-    fn suspended(&self) -> bool {
-        let site = self.stores.sites.get(&kube::runtime::reflector::ObjectRef::new(&self.site.name));
-        site.is_some_and(|site| site.spec.suspend && site.name_any() == self.site.name)
-    }
 }

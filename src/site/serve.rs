@@ -351,7 +351,7 @@ async fn assemble(
     if shutdown.is_cancelled() { Ok(()) } else { ended }
 }
 
-/// Keeps the set of devices that are blocked or deleted, so that a block acts at once (issue item 11).
+/// Keeps the set of devices that are blocked or deleted, so that a block acts at once.
 async fn refuse(database: Database, refused: watch::Sender<std::collections::BTreeSet<String>>) {
     use tokio::sync::broadcast::error::RecvError;
     let mut changes = database.subscribe();

@@ -136,3 +136,16 @@ impl fmt::Display for Roots<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_and_what_may_pass_have_reasons_of_their_own() {
+        let too_many = SnapshotError::Content(ManifestError::TooManyFiles(2_000_000));
+        assert_eq!(too_many.reason(), Reason::LimitExceeded);
+        let missing = SnapshotError::Library(ContentError::Missing(crate::content::digest::Digest::of(b"x")));
+        assert_eq!(missing.reason(), Reason::ProgressingWithRetry);
+    }
+}

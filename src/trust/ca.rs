@@ -26,7 +26,7 @@ pub const CA_LIFETIME: Duration = Duration::from_secs(3650 * DAY.as_secs());
 pub const SERVING_LIFETIME: Duration = Duration::from_secs(365 * DAY.as_secs());
 /// Certificates in kubeconfigs.
 pub const USER_LIFETIME: Duration = Duration::from_secs(365 * DAY.as_secs());
-/// Certificates of clients, DPs and CAPs (design.md §7).
+/// Certificates of clients, DPs and CAPs.
 pub const IDENTITY_LIFETIME: Duration = Duration::from_secs(30 * DAY.as_secs());
 /// How far certificates begin in the past at most, for devices whose clock is behind. Certificates of short life begin
 /// a tenth of it in the past, so that their half-life still lies ahead.

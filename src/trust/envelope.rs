@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{KeyError, KeyId, SiteKey, TrustedKeys};
 
-/// The largest payload: a manifest of 200,000 files (reliability.md D.10).
+/// The largest payload: a manifest of 200,000 files.
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 /// The largest envelope: JSON escapes double a payload that is itself JSON at worst, plus the signatures.
 pub const MAX_ENVELOPE_BYTES: usize = 2 * MAX_PAYLOAD_BYTES + 64 * 1024;

@@ -15,7 +15,7 @@ use super::identity::Role;
 use super::keys::KeyError;
 use crate::content::Digest;
 
-/// How long a join file may be used unless told otherwise (reliability.md D.4).
+/// How long a join file may be used unless told otherwise.
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// One token for a whole roll-out of a large site; more would be a password.
 pub const MAX_TOKEN_USES: u32 = 100_000;

@@ -1,4 +1,4 @@
-//! What a client says of itself. Its own claim: nothing secret and no access depends on it (design §7).
+//! What a client says of itself. Its own claim: nothing secret and no access depends on it.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Policy: what this very client is offered, provably. A body is shared by clients with equal offers; a leaf binds a
-//! client id to a body; one signed root covers all leaves of a snapshot (design §7).
+//! client id to a body; one signed root covers all leaves of a snapshot.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::{
 
 /// The envelope type a policy root is signed under.
 pub const ROOT_TYPE: &str = "waybill.policy-root.v1";
-/// Bytes of a policy body at most; a client with more offers needs fewer (reliability.md D.10).
+/// Bytes of a policy body at most; a client with more offers needs fewer.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// A root is refused by clients after this time; the site signs a new one at half of it.
 pub const ROOT_LIFETIME: Span = Span::from_secs(24 * 3_600);

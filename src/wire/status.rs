@@ -1,5 +1,5 @@
 //! Status batches from clients, distribution points and client access points, and their acknowledgement: stored once,
-//! in order, whoever relays them (reliability.md D.8).
+//! in order, whoever relays them.
 
 use serde::{Deserialize, Serialize};
 

@@ -11,6 +11,8 @@ mod agent;
 #[cfg(feature = "server")]
 mod apiserver;
 #[cfg(feature = "server")]
+mod demo;
+#[cfg(feature = "server")]
 mod end_to_end;
 #[cfg(feature = "server")]
 mod examples;
@@ -24,6 +26,8 @@ mod full_disk;
 mod gitops;
 #[cfg(feature = "server")]
 mod hostile;
+#[cfg(feature = "server")]
+mod kinds;
 #[cfg(feature = "server")]
 mod points;
 #[cfg(feature = "server")]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::journal::OUTPUT;
 
-/// How much of a program's output is kept (`reliability.md` D.10).
+/// How much of a program's output is kept.
 pub const TAIL_BYTES: usize = 64 << 10;
 
 /// The last bytes of a stream.

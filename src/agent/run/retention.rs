@@ -12,9 +12,9 @@ use super::Intent;
 use super::journal::{self, State};
 use super::start::{attempts, runs_dir};
 
-/// Age at which a run's directory goes (`reliability.md` D.10).
+/// Age at which a run's directory goes.
 pub(super) const MAX_AGE: SignedDuration = SignedDuration::from_hours(400 * 24);
-/// Most run directories that are kept (`reliability.md` D.10).
+/// Most run directories that are kept.
 pub(super) const MAX_RUNS: usize = 10_000;
 /// Runs of one program whose output is kept.
 pub(super) const OUTPUTS_PER_PROGRAM: usize = 3;

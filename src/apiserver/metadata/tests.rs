@@ -1,4 +1,4 @@
-//! F15 and the metadata part of F2: what ObjectMeta takes, drops, refuses and warns of.
+//! What ObjectMeta takes, drops, refuses and warns of.
 
 use super::*;
 

@@ -50,7 +50,7 @@ const STOP_RULES: [&str; 5] =
     ["FieldValueRequired", "FieldValueNotSupported", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
 
 /// Said in addition when rules could not run.
-const RULES_NOT_RUN: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+pub const RULES_NOT_RUN: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
 impl Schema {
     /// Compiles an `openAPIV3Schema`, its patterns and its CEL rules. Schemas with what this server does not implement

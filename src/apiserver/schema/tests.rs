@@ -72,7 +72,7 @@ fn one_stopping(spec: Value, fault: &str) {
     assert_eq!(faults(spec), [fault.to_owned(), STOPPED.to_owned()]);
 }
 
-// F13
+// What is said of faults of the schema.
 
 #[test]
 fn faults_that_stop_rules_say_so() {
@@ -221,7 +221,7 @@ fn without_rules_nothing_is_said_about_rules() {
     assert_eq!(shown(&schema.validate(&json!({}), None, Scope::Main)), ["Required | spec | Required value"]);
 }
 
-// F14
+// What is said of broken rules.
 
 #[test]
 fn reason_and_field_of_a_rule_are_its_own() {
@@ -267,7 +267,7 @@ fn transition_rules_run_only_where_both_values_exist() {
     assert!(schema().validate(&with, None, Scope::Main).is_empty());
 }
 
-// F7
+// Old objects under a new schema.
 
 #[test]
 fn a_fault_is_tolerated_while_its_value_does_not_change() {
@@ -320,7 +320,7 @@ fn reading_an_old_object_fills_new_defaults_and_drops_removed_fields() {
     assert_eq!((&stored["spec"]["mode"], &stored["spec"]["gone"]), (&json!("Once"), &Value::Null));
 }
 
-// F19
+// Unknown fields.
 
 #[test]
 fn unknown_fields_are_named_by_path_root_and_metadata_included() {

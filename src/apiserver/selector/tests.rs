@@ -1,4 +1,4 @@
-//! F24: selectors as the real API server reads them.
+//! Selectors as the real API server reads them.
 
 use super::*;
 use serde_json::{Value, json};

@@ -20,8 +20,6 @@ use crate::site::Endpoints;
 const SITE_LIMIT: Duration = Duration::from_secs(30);
 /// Two points and five clients join.
 const JOIN_LIMIT: Duration = Duration::from_secs(45);
-/// One commit reaches every client.
-const ACT_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two looks at whether all processes still run, once everything is done.
@@ -40,11 +38,11 @@ struct Goal {
     done: fn(&View, &Observer) -> u64,
 }
 
-/// Plays everything.
+/// Plays everything. Within `act_limit` one commit has to reach every client.
 ///
 /// # Errors
 /// What did not happen in time, or the process that ended.
-pub(super) async fn play(scratch: &Scratch, processes: &mut Processes, once: bool) -> Result<()> {
+pub(super) async fn play(scratch: &Scratch, processes: &mut Processes, once: bool, act_limit: Duration) -> Result<()> {
     let started = Instant::now();
     say(
         "A site serves the branch main of a new git repository; another distribution point, another client access point",
@@ -55,7 +53,7 @@ pub(super) async fn play(scratch: &Scratch, processes: &mut Processes, once: boo
     start_site(scratch, processes).await?;
     let observer = Observer::connect(scratch).await?;
     join(scratch, processes).await?;
-    let mut stage = Stage { observer, processes };
+    let mut stage = Stage { observer, processes, act: 0, act_limit };
     let joined = [
         Goal {
             label: "clients joined",
@@ -132,7 +130,8 @@ async fn arrive(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
         Goal { label: "pilots that installed the greeter", total: 2, done: |view, _| view.succeeded("greeter") },
         Goal { label: "pilots with the notice", total: 2, done: |view, _| view.succeeded("notice") },
     ];
-    stage.until("the pilot ring to install everything", ACT_LIMIT, &goals).await?;
+    stage.act = 1;
+    stage.until("the pilot ring to install everything", stage.act_limit, &goals).await?;
     scratch.write(&fleet::widened())?;
     let commit = scratch.commit("The greeter for everybody")?;
     say(&format!("Commit {commit}: the greeter is advertised to everybody."));
@@ -140,7 +139,8 @@ async fn arrive(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
         Goal { label: "machines with the greeter", total: CLIENTS, done: |view, _| view.machines_with("greeter 1") },
         Goal { label: "clients that reported it", total: CLIENTS, done: |view, _| view.succeeded("greeter") },
     ];
-    stage.until("everybody to install the greeter", ACT_LIMIT, &goals).await
+    stage.act = 2;
+    stage.until("everybody to install the greeter", stage.act_limit, &goals).await
 }
 
 /// Act two: a new version, and a collection that grows.
@@ -156,7 +156,8 @@ async fn change(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
         Goal { label: "greeter succeeded", total: CLIENTS, done: |view, _| view.succeeded("greeter") },
         Goal { label: "notice succeeded", total: CLIENTS, done: |view, _| view.succeeded("notice") },
     ];
-    stage.until("the new version and the notice to reach everybody", ACT_LIMIT, &goals).await
+    stage.act = 3;
+    stage.until("the new version and the notice to reach everybody", stage.act_limit, &goals).await
 }
 
 /// Act three: a package goes, with all that belongs to it.
@@ -179,7 +180,20 @@ async fn remove(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
             done: |_, observer| observer.drives_without("notice"),
         },
     ];
-    stage.until("the notice to be removed everywhere", ACT_LIMIT, &goals).await
+    stage.until("the notice to be removed everywhere", stage.act_limit, &goals).await
+}
+
+/// The clients that did not get where an act leads, each with what it lacks.
+fn late(view: &View, act: u8) -> String {
+    let mut text = String::new();
+    for (client, installed) in &view.installed {
+        let mut lacks = fleet::expected(client, act);
+        lacks.retain(|line| !installed.contains(line));
+        if act > 0 && !lacks.is_empty() {
+            text.push_str(&format!("; {client} has not run: {}", lacks.join(", ")));
+        }
+    }
+    text
 }
 
 /// Whether each machine ran exactly what was declared, each once.
@@ -197,6 +211,9 @@ fn check(view: &View) -> Result<()> {
 struct Stage<'a> {
     observer: Observer,
     processes: &'a mut Processes,
+    /// The act that is played; 0 before the first.
+    act: u8,
+    act_limit: Duration,
 }
 
 impl Stage<'_> {
@@ -221,7 +238,8 @@ impl Stage<'_> {
             }
             if Instant::now() >= end {
                 progress.finish();
-                bail!("waited {} s for {what}; not reached: {}", limit.as_secs(), missing.join(", "));
+                let late = late(&view, self.act);
+                bail!("waited {} s for {what}; not reached: {}{late}", limit.as_secs(), missing.join(", "));
             }
             sleep(LOOK_INTERVAL).await;
         }

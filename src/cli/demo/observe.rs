@@ -110,7 +110,7 @@ impl Observer {
         objects.extend(distributions.iter().map(|one| format!("Distribution {}", one.name_any())));
         objects.extend(advertisements.iter().map(|one| format!("Advertisement {}", one.name_any())));
         let ready = |point: &&DistributionPoint| {
-            let conditions = point.status.iter().flat_map(|status| &status.conditions);
+            let conditions = point.status.iter().flat_map(|status| &status.observed.conditions);
             conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
         };
         Ok(View {

@@ -1,4 +1,4 @@
-//! The phases of a job, their states, and what they add up to (domain.md §1.12). Pure.
+//! The phases of a job, their states, and what they add up to. Pure.
 
 /// A part of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The last step of the walk: where the client's run stands, and what a failed one waits for (design §5 rule 2).
+//! The last step of the walk: where the client's run stands, and what a failed one waits for.
 
 use jiff::Timestamp;
 

@@ -225,7 +225,17 @@ pub(super) async fn packages(
         })
         .await?;
     let available: BTreeSet<_> = offerable.iter().map(|row| row.digest).collect();
-    let mut packages: BTreeMap<ObjectName, PackageFacts> = BTreeMap::new();
+    // One without a record yet exists all the same: whoever names it waits.
+    let mut packages: BTreeMap<ObjectName, PackageFacts> = stores
+        .packages
+        .state()
+        .iter()
+        .filter(|object| object.metadata.deletion_timestamp.is_none())
+        .map(|object| {
+            let name = ObjectName::new(object.namespace().unwrap_or_default(), object.name_any());
+            (name, PackageFacts::default())
+        })
+        .collect();
     for row in current.into_iter().chain(offerable).chain(previous.into_iter().flatten()) {
         let name = row.key.package.clone();
         let Some(object) = stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace)) else { continue };
@@ -234,10 +244,8 @@ pub(super) async fn packages(
             continue;
         }
         let Ok(record) = PackageRecord::decode(row.envelope.payload.as_bytes()) else { continue };
-        let facts = packages.entry(name.clone()).or_insert_with(|| PackageFacts {
-            records: Vec::new(),
-            offered: kept.offered.get(&name.to_string()).copied(),
-        });
+        let facts = packages.entry(name.clone()).or_default();
+        facts.offered = kept.offered.get(&name.to_string()).copied();
         if facts.records.iter().all(|one| one.digest != row.digest) {
             let here = row.content.is_none_or(|content| holding.get(&content).copied().unwrap_or(false));
             let is_available = available.contains(&row.digest) || here;

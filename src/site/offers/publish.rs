@@ -26,8 +26,7 @@ pub(super) async fn publish(
     let now = clock::now();
     let half_life = ROOT_LIFETIME.as_duration() / 2;
     let fresh = memory.issued_at.is_some_and(|issued| now.duration_since(issued).unsigned_abs() < half_life);
-    let frozen = manager.suspended() && manager.snapshot.borrow().is_some();
-    let unchanged = frozen || memory.bodies.as_ref() == Some(&compiled.bodies);
+    let unchanged = memory.bodies.as_ref() == Some(&compiled.bodies);
     let before = manager.snapshot.borrow().clone();
     let mut snapshot = match before {
         Some(snapshot) if unchanged && fresh => (*snapshot).clone(),

@@ -38,7 +38,7 @@ fn a_program_is_fetched_verified_run_once_and_reported_in_order() {
     assert_eq!(machine.lines("runs").len(), 1);
     assert_eq!(site.received().inventories.len(), 1);
 
-    // The same program by another advertisement does not run again (L2).
+    // The same program by another advertisement does not run again.
     site.offer(&[assigned("all", "install", record), assigned("second", "install", record)]);
     machine.eventually("a word about the second", || {
         site.states("second").contains(&RunState::WillNotRerun).then_some(())
@@ -131,8 +131,8 @@ fn a_late_joiner_runs_what_was_assigned_and_an_expired_offer_starts_nothing() {
     let mut ahead = assigned("ahead", "never", record);
     ahead.start = Some(clock::now() + hour);
     site.offer(&[past, expired, suspended, ahead]);
-    machine.eventually("L13", || site.states("late").contains(&RunState::Succeeded).then_some(()));
-    machine.eventually("L16", || site.states("expired").contains(&RunState::Expired).then_some(()));
+    machine.eventually("a late joiner runs it", || site.states("late").contains(&RunState::Succeeded).then_some(()));
+    machine.eventually("the expired one says so", || site.states("expired").contains(&RunState::Expired).then_some(()));
     machine.eventually("a hold", || site.states("suspended").contains(&RunState::Waiting).then_some(()));
     assert!(site.states("ahead").is_empty(), "nothing is visible before its start");
     assert!(machine.lines("never").is_empty());
@@ -155,7 +155,8 @@ fn a_withdrawn_offer_lets_its_program_go_on_and_report() {
         site.states("later").contains(&RunState::Cancelled).then_some(())
     });
     std::fs::write(&go, "").unwrap();
-    machine.eventually("L14", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+    machine
+        .eventually("what ran goes on to its end", || site.states("all").contains(&RunState::Succeeded).then_some(()));
 }
 
 #[test]
@@ -170,7 +171,9 @@ fn a_dependency_runs_first_once_and_moves_no_advertisement() {
     let broken = shell("broken", "exit 1");
     let record = site.record(&record(None, vec![first, second, blocked, broken]));
     site.offer(&[assigned("all", "second", record), assigned("blocked", "blocked", record)]);
-    machine.eventually("L18", || site.states("all").contains(&RunState::Succeeded).then_some(()));
+    machine.eventually("the dependency and then the program", || {
+        site.states("all").contains(&RunState::Succeeded).then_some(())
+    });
     assert_eq!(machine.lines("order"), ["run", "second"]);
     machine.eventually("a blocked program says why", || {
         let messages = site.messages();
@@ -189,7 +192,7 @@ fn a_disabled_program_is_held_and_keeps_its_history() {
     disabled.disabled = true;
     let (enabled, disabled) = (site.record(&record(None, vec![enabled])), site.record(&record(None, vec![disabled])));
     site.offer(&[assigned("all", "install", disabled)]);
-    machine.eventually("L21", || {
+    machine.eventually("the disabled one is held", || {
         site.messages().iter().any(|message| message.reason == Some(Reason::ProgramDisabled)).then_some(())
     });
     assert!(machine.lines("runs").is_empty());

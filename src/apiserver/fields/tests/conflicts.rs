@@ -1,4 +1,4 @@
-//! F18: what an apply is refused for.
+//! What an apply is refused for.
 
 use super::*;
 

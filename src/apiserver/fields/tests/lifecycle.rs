@@ -1,4 +1,4 @@
-//! F6: the life of managedFields.
+//! The life of managedFields.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! F4 and F5: keyed lists, sets, what goes when it is released, and what an apply may not contain.
+//! Keyed lists, sets, what goes when it is released, and what an apply may not contain.
 
 use super::*;
 

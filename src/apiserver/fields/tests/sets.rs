@@ -1,4 +1,4 @@
-//! F3: what is in a field set.
+//! What is in a field set.
 
 use super::*;
 
