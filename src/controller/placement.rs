@@ -15,18 +15,41 @@ use crate::{
     },
     clock,
     db::{
+        Tx,
         locations::{self, Hold, LocationRow},
         versions::{self, PackageKey, VersionRow},
     },
-    model::{identity::ObjectName, state::LocationState},
+    model::{identity::ObjectName, reason::Reason, state::LocationState},
     plan::distribution::{DistributionFacts, Facts, Wanted, wanted},
     wire::points::VersionRef,
 };
 
+/// How often a decision is made anew because a report brought something into the ledger meanwhile; reports come one by
+/// one, so once is usual.
+const TRIES_MAX: u32 = 5;
+
+/// What the ledger has rows of: points and source versions.
+type Ledger = BTreeSet<(String, u64)>;
+
+fn ledger(rows: &[LocationRow]) -> Ledger {
+    rows.iter().map(|row| (row.point.clone(), row.version.source_version)).collect()
+}
+
 /// Places the package as its Distributions say. Returns what was decided.
 pub(super) async fn apply(package: &ObjectName, ctx: &Context) -> Result<Wanted, Error> {
-    let facts = observe(package, ctx).await?;
-    let decided = wanted(&facts);
+    for _ in 0..TRIES_MAX {
+        let (facts, seen) = observe(package, ctx).await?;
+        let decided = wanted(&facts);
+        if write(package, &decided, seen, ctx).await? {
+            return Ok(decided);
+        }
+    }
+    Err(Error::Transient { reason: Reason::Progressing, text: "the ledger changes all the time".into() })
+}
+
+/// Writes what was decided, unless the ledger has other rows than were `seen`: what is not to be held is removed, and
+/// that must not meet a row that nobody decided about.
+async fn write(package: &ObjectName, decided: &Wanted, seen: Ledger, ctx: &Context) -> Result<bool, Error> {
     let holds: Vec<Hold> = decided
         .hold
         .iter()
@@ -38,11 +61,17 @@ pub(super) async fn apply(package: &ObjectName, ctx: &Context) -> Result<Wanted,
         })
         .collect();
     let (package, now_ms) = (package.clone(), clock::now_unix_ms());
-    ctx.database.write(move |tx| locations::want(tx, &package, &holds, now_ms)).await?;
-    Ok(decided)
+    let write = move |tx: &mut Tx| {
+        let is_as_seen = ledger(&locations::of_package(tx, &package)?) == seen;
+        if is_as_seen {
+            locations::want(tx, &package, &holds, now_ms)?;
+        }
+        Ok(is_as_seen)
+    };
+    Ok(ctx.database.write(write).await?)
 }
 
-async fn observe(package: &ObjectName, ctx: &Context) -> Result<Facts, Error> {
+async fn observe(package: &ObjectName, ctx: &Context) -> Result<(Facts, Ledger), Error> {
     let key = PackageKey { site: ctx.site.id.clone(), package: package.clone() };
     let (versions, rows) = ctx
         .database
@@ -62,7 +91,7 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<Facts, Error> {
         .copied()
         .filter(|content| versions.iter().any(|one| one.content == *content))
         .collect();
-    Ok(Facts {
+    let facts = Facts {
         versions: versions.iter().map(|version| version_ref(package, version)).collect(),
         live_advertisements: !offered.is_empty(),
         offered,
@@ -81,7 +110,8 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<Facts, Error> {
             .collect(),
         deleting,
         forced,
-    })
+    };
+    Ok((facts, ledger(&rows)))
 }
 
 /// The names of some of the site's distribution points.
