@@ -46,4 +46,6 @@ pub mod source;
 pub mod cli;
 
 pub mod clock;
+#[cfg(feature = "server")]
+pub mod metrics;
 pub mod telemetry;

@@ -24,6 +24,8 @@ use crate::{
     wire::access::{BadContent, DP_FILE_PATH, DP_MANIFEST_PATH, PointRef},
 };
 
+/// Points tried for one content at a time: more of them would only be more that fail, each after its time.
+const POINTS_MAX: usize = 16;
 /// Complaints remembered, so that each is sent once; beyond it they are forgotten and may be sent again.
 const COMPLAINTS_MAX: usize = 1_000;
 /// Beginning of the names of trees that were moved out of the way of a new copy.
@@ -119,9 +121,9 @@ impl Cache {
             return Ok(found);
         }
         let locations = link.locations(content).await;
-        let points = locations.map_err(|error| CacheError::Locations(error.to_string()))?.points;
+        let (locations, said_by) = locations.map_err(|error| CacheError::Locations(error.to_string()))?;
         let mut last = CacheError::Nowhere;
-        for point in points {
+        for point in locations.points.into_iter().take(POINTS_MAX) {
             match self.fetch_from(content, &point).await {
                 Ok(found) => {
                     locked(&self.complaints).remove(&(point.name, *content));
@@ -138,6 +140,8 @@ impl Cache {
                 }
             }
         }
+        // Nobody signs where content is: another access point may know better.
+        link.leave(&said_by);
         Err(last)
     }
 

@@ -48,10 +48,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// One look at everything. Gives when to look again at the latest.
 fn look(shared: &Arc<Shared>) -> Result<Option<Timestamp>, AgentError> {
     let Some(view) = View::load(shared, clock::now())? else { return Ok(None) };
+    let mut next: Option<Timestamp> = None;
     for digest in &view.missing {
         fetch_record(shared, *digest);
+        // Nothing else wakes this up when the pause after a failure is over.
+        let until = shared.records.rest(digest).map(|rest| rest.until);
+        next = [next, until].into_iter().flatten().min();
     }
-    let mut next: Option<Timestamp> = None;
     for offer in &view.policy.body.offers {
         match look_at(shared, &view, offer) {
             Ok(until) => next = [next, until].into_iter().flatten().min(),
@@ -171,9 +174,12 @@ fn fetch_record(shared: &Arc<Shared>, digest: Digest) {
 }
 
 async fn fetch_and_keep(shared: &Shared, digest: &Digest) -> anyhow::Result<()> {
-    let envelope = shared.link.record(digest).await?;
+    let (envelope, url) = shared.link.record(digest).await?;
     let session = shared.session();
-    policy::verify_record(&envelope, digest, &session.keys, &session.site_id)?;
+    if let Err(error) = policy::verify_record(&envelope, digest, &session.keys, &session.site_id) {
+        shared.distrust(&url, Reason::SignatureInvalid, &format!("record {digest}: {error}"));
+        return Err(error.into());
+    }
     shared.store.put_record(&digest.to_string(), &serde_json::to_string(&envelope)?)?;
     Ok(())
 }

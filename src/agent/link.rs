@@ -13,16 +13,16 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     content::digest::Digest,
+    transport::answer::{self, AnswerError},
     trust::envelope::Envelope,
     wire::{
         access::{
             BAD_CONTENT_PATH, BadContent, INVENTORY_PATH, LOCATIONS_PATH, Locations, POLICY_PATH, RECORD_PATH,
-            RENEW_PATH, STATUS_PATH,
+            STATUS_PATH,
         },
-        enrol::{RenewAnswer, RenewRequest},
         inventory::Inventory,
         policy::PolicyAnswer,
-        status::{SignedBatch, StatusAck},
+        status::SignedBatch,
     },
 };
 
@@ -48,12 +48,12 @@ pub enum LinkError {
         text: String,
     },
     /// One answered something that is no answer.
-    #[error("the answer of {url} cannot be read: {text}")]
+    #[error("the answer of {url} cannot be used")]
     Unreadable {
         /// Which.
         url: String,
         /// Why.
-        text: String,
+        source: AnswerError,
     },
 }
 
@@ -64,11 +64,19 @@ pub struct Link {
     current: AtomicUsize,
 }
 
-/// What a poll gave.
-pub enum Polled {
+/// What a poll gave, and which access point it was.
+pub struct Polled {
+    /// What it says.
+    pub said: Said,
+    /// Its URL, for [`Link::leave`].
+    pub url: String,
+}
+
+/// What an access point says to a poll.
+pub enum Said {
     /// Nothing new.
     Unchanged,
-    /// The site does not know this client's policy yet.
+    /// It does not know this client's policy yet.
     Unknown,
     /// An answer with its entity tag, not verified.
     Changed(Box<PolicyAnswer>, String),
@@ -86,9 +94,14 @@ impl Link {
         *self.http.lock().unwrap_or_else(PoisonError::into_inner) = http;
     }
 
-    /// Asks another access point from now on.
-    pub fn next_point(&self) {
-        self.current.fetch_add(1, Ordering::Relaxed);
+    /// Asks another access point than this one from now on; nothing if another one is in use already.
+    pub fn leave(&self, url: &str) {
+        let urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load(Ordering::Relaxed);
+        if urls.get(current % urls.len().max(1)).is_some_and(|used| used == url) {
+            // Whoever else leaves it waits for the list above, and finds another one in use.
+            self.current.store(current + 1, Ordering::Relaxed);
+        }
     }
 
     fn http(&self) -> reqwest::Client {
@@ -120,7 +133,7 @@ impl Link {
         let mut last = None;
         for url in self.urls() {
             match make(&http, &url).send().await {
-                Ok(answer) if answer.status().is_server_error() => {
+                Ok(answer) if is_broken(answer.status()) => {
                     tracing::debug!(%url, status = %answer.status(), "an access point is not well");
                 }
                 Ok(answer) => return Ok((answer, url)),
@@ -129,7 +142,7 @@ impl Link {
                     last = Some(error);
                 }
             }
-            self.current.fetch_add(1, Ordering::Relaxed);
+            self.leave(&url);
         }
         Err(LinkError::Unreachable(last))
     }
@@ -149,53 +162,69 @@ impl Link {
                 }
             })
             .await?;
-        match answer.status() {
-            reqwest::StatusCode::NOT_MODIFIED => return Ok(Polled::Unchanged),
-            reqwest::StatusCode::NOT_FOUND => return Ok(Polled::Unknown),
-            _ => {}
-        }
-        let tag = answer.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let policy = read(answer, &url).await?;
-        Ok(Polled::Changed(Box::new(policy), tag.unwrap_or_default()))
+        let said = match answer.status() {
+            reqwest::StatusCode::NOT_MODIFIED => Said::Unchanged,
+            reqwest::StatusCode::NOT_FOUND => Said::Unknown,
+            _ => {
+                let tag = answer.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok());
+                let tag = tag.unwrap_or_default().to_owned();
+                Said::Changed(Box::new(self.read(answer, &url).await?), tag)
+            }
+        };
+        Ok(Polled { said, url })
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LinkError> {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, String), LinkError> {
         let (answer, url) = self.send(|http, url| http.get(format!("{url}{path}")).timeout(REQUEST_TIMEOUT)).await?;
-        read(answer, &url).await
+        Ok((self.read(answer, &url).await?, url))
     }
 
     async fn post<T: Serialize + Sync>(&self, path: &str, body: &T) -> Result<(reqwest::Response, String), LinkError> {
         let (answer, url) =
             self.send(|http, url| http.post(format!("{url}{path}")).timeout(REQUEST_TIMEOUT).json(body)).await?;
-        if answer.status().is_success() {
-            return Ok((answer, url));
-        }
-        Err(refused(answer).await)
+        if answer.status().is_success() { Ok((answer, url)) } else { Err(self.refused(answer, &url).await) }
     }
 
-    /// A package record, not verified.
+    /// Another access point may say something else to what this one refuses.
+    async fn refused(&self, answer: reqwest::Response, url: &str) -> LinkError {
+        self.leave(url);
+        LinkError::Refused { status: answer.status().as_u16(), text: answer::refusal(answer).await }
+    }
+
+    /// Reads a JSON answer of bounded size. Who does not give one is left.
+    async fn read<T: DeserializeOwned>(&self, answer: reqwest::Response, url: &str) -> Result<T, LinkError> {
+        if !answer.status().is_success() {
+            return Err(self.refused(answer, url).await);
+        }
+        answer::json(answer, ANSWER_BYTES_MAX).await.map_err(|source| {
+            self.leave(url);
+            LinkError::Unreadable { url: url.to_owned(), source }
+        })
+    }
+
+    /// A package record, not verified, and who gave it.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn record(&self, digest: &Digest) -> Result<Envelope, LinkError> {
+    pub async fn record(&self, digest: &Digest) -> Result<(Envelope, String), LinkError> {
         self.get(&format!("{RECORD_PATH}/{digest}")).await
     }
 
-    /// The distribution points that hold some content now.
+    /// The distribution points that hold some content now, as one access point says, and which one.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn locations(&self, content: &Digest) -> Result<Locations, LinkError> {
+    pub async fn locations(&self, content: &Digest) -> Result<(Locations, String), LinkError> {
         self.get(&format!("{LOCATIONS_PATH}/{content}")).await
     }
 
-    /// Leaves a batch of messages; the answer says what is stored.
+    /// Leaves a batch of messages; gives the receipt, not verified, and who gave it.
     ///
     /// # Errors
     /// [`LinkError`]: keep the messages then.
-    pub async fn status(&self, batch: &SignedBatch) -> Result<StatusAck, LinkError> {
+    pub async fn status(&self, batch: &SignedBatch) -> Result<(Envelope, String), LinkError> {
         let (answer, url) = self.post(STATUS_PATH, batch).await?;
-        read(answer, &url).await
+        Ok((self.read(answer, &url).await?, url))
     }
 
     /// Leaves the inventory.
@@ -213,40 +242,9 @@ impl Link {
     pub async fn bad_content(&self, complaint: &BadContent) -> Result<(), LinkError> {
         self.post(BAD_CONTENT_PATH, complaint).await.map(|_| ())
     }
-
-    /// Asks for the next certificate.
-    ///
-    /// # Errors
-    /// [`LinkError`].
-    pub async fn renew(&self, site_url: &str, request: &RenewRequest) -> Result<RenewAnswer, LinkError> {
-        let sent = self.http().post(format!("{site_url}{RENEW_PATH}")).timeout(REQUEST_TIMEOUT).json(request).send();
-        let answer = sent.await.map_err(|error| LinkError::Unreachable(Some(error)))?;
-        if !answer.status().is_success() {
-            return Err(refused(answer).await);
-        }
-        read(answer, site_url).await
-    }
 }
 
-async fn refused(answer: reqwest::Response) -> LinkError {
-    const TEXT_CHARS_MAX: usize = 500;
-    let status = answer.status().as_u16();
-    let text = answer.text().await.unwrap_or_default();
-    LinkError::Refused { status, text: text.trim().chars().take(TEXT_CHARS_MAX).collect() }
-}
-
-/// Reads a JSON answer of bounded size.
-async fn read<T: DeserializeOwned>(mut answer: reqwest::Response, url: &str) -> Result<T, LinkError> {
-    if !answer.status().is_success() {
-        return Err(refused(answer).await);
-    }
-    let unreadable = |text: String| LinkError::Unreadable { url: url.to_owned(), text };
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| unreadable(error.to_string()))? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(unreadable(format!("it is longer than {ANSWER_BYTES_MAX} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
+/// Whether an access point is not well: our own answer with an error of theirs, or would send us elsewhere.
+fn is_broken(status: reqwest::StatusCode) -> bool {
+    status.is_server_error() || (status.is_redirection() && status != reqwest::StatusCode::NOT_MODIFIED)
 }

@@ -20,7 +20,6 @@ pub use crate::transport::session;
 pub mod store;
 
 mod attempts;
-mod backoff;
 mod finish;
 mod job;
 mod poll;
@@ -172,6 +171,7 @@ fn assemble(
     Ok(Shared {
         config,
         store,
+        distrusted: Mutex::default(),
         link,
         cache,
         key: Session::key(&state)?,

@@ -3,12 +3,12 @@
 
 use std::{mem::Discriminant, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
     AgentError,
-    backoff::{Backoff, jitter},
-    link::{LinkError, Polled},
+    link::{LinkError, Polled, Said},
     messages,
     policy::{self, Expected, Policy, PolicyError},
     shared::Shared,
@@ -17,9 +17,10 @@ use super::{
 use crate::{
     clock,
     model::{message::Severity, reason::Reason},
+    transport::backoff::{Backoff, jitter},
     wire::{
         access::LONG_POLL_SECS_MAX,
-        policy::{AgentConfig, PolicyAnswer},
+        policy::{AgentConfig, PolicyAnswer, ROOT_LIFETIME},
     },
 };
 
@@ -32,36 +33,50 @@ const SPREAD: Duration = Duration::from_millis(500);
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut backoff = Backoff::default();
     let mut told: Option<Discriminant<PolicyError>> = None;
+    let mut met = false;
     loop {
         let held = shared.store.get::<Policy>(POLICY).unwrap_or_else(|error| {
             tracing::error!(%error, "the policy held cannot be read; asking for all of it");
             None
         });
         let interval = interval(held.as_ref());
-        let wait = interval.min(Duration::from_secs(LONG_POLL_SECS_MAX));
+        // Somebody who never answered may never do: only who did is given time to wait for a change.
+        let wait = if met { interval.min(Duration::from_secs(LONG_POLL_SECS_MAX)) } else { Duration::ZERO };
         let began = Instant::now();
         let polled = tokio::select! {
             polled = shared.link.poll(held.as_ref().map(|held| held.tag.as_str()), wait) => polled,
             () = shared.poll.notified() => continue,
         };
         let pause = match polled {
-            Ok(Polled::Unchanged | Polled::Unknown) => {
-                backoff.reset();
+            Ok(Polled { said: said @ (Said::Unchanged | Said::Unknown), url }) => {
+                met = true;
                 let early = began.elapsed() + EARLY < wait;
-                if early { interval / 2 + jitter(interval / 2) } else { jitter(SPREAD) }
+                let behind = is_behind(&said, held.as_ref(), clock::now());
+                if behind {
+                    shared.link.leave(&url);
+                }
+                if early && behind {
+                    backoff.next()
+                } else {
+                    backoff.reset();
+                    if early { interval / 2 + jitter(interval / 2) } else { jitter(SPREAD) }
+                }
             }
-            Ok(Polled::Changed(answer, tag)) => match take(&shared, &answer, &tag, held.as_ref()) {
+            Ok(Polled { said: Said::Changed(answer, tag), url }) => match take(&shared, &answer, &tag, held.as_ref()) {
                 Ok(()) => {
+                    met = true;
                     backoff.reset();
                     told = None;
                     jitter(SPREAD)
                 }
                 Err(error) => {
-                    refused(&shared, error, &mut told);
+                    met = false;
+                    refused(&shared, error, &url, &mut told);
                     backoff.next()
                 }
             },
             Err(error) => {
+                met = false;
                 tell(&error);
                 backoff.next()
             }
@@ -70,6 +85,19 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep(pause) => {}
             () = shared.poll.notified() => {}
         }
+    }
+}
+
+/// Whether the access point may be cut off or hold back: it does not know this client, or a root that should long have
+/// been signed anew.
+fn is_behind(said: &Said, held: Option<&Policy>, now: Timestamp) -> bool {
+    let lifetime_secs = ROOT_LIFETIME.as_duration().as_secs().cast_signed();
+    match said {
+        Said::Unknown => true,
+        Said::Unchanged => {
+            held.is_some_and(|held| now.as_second() - held.issued_at.as_second() > lifetime_secs / 4 * 3)
+        }
+        Said::Changed(..) => false,
     }
 }
 
@@ -126,7 +154,7 @@ enum Refused {
 }
 
 /// An answer that does not verify: said once until a good one comes, and another access point is asked.
-fn refused(shared: &Shared, error: Refused, told: &mut Option<Discriminant<PolicyError>>) {
+fn refused(shared: &Shared, error: Refused, url: &str, told: &mut Option<Discriminant<PolicyError>>) {
     let error = match error {
         Refused::Policy(error) => error,
         // Not the access point's fault, and no other would help.
@@ -136,8 +164,8 @@ fn refused(shared: &Shared, error: Refused, told: &mut Option<Discriminant<Polic
             return;
         }
     };
-    tracing::error!(%error, "the policy offered is refused; asking another access point");
-    shared.link.next_point();
+    tracing::error!(%error, %url, "the policy offered is refused; asking another access point");
+    shared.link.leave(url);
     let kind = std::mem::discriminant(&error);
     if told.replace(kind) == Some(kind) {
         return;

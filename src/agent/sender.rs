@@ -3,14 +3,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{AgentError, backoff::Backoff, link::LinkError, messages, session::SessionError, shared::Shared};
+use super::{AgentError, link::LinkError, messages, session::SessionError, shared::Shared};
 use crate::{
     clock,
+    content::digest::Digest,
     model::{
         message::{Severity, StatusMessage},
         reason::Reason,
     },
-    wire::status::{BATCH_MESSAGES_MAX, STATUS_PURPOSE, SignedBatch, StatusBatch},
+    transport::backoff::Backoff,
+    wire::status::{BATCH_MESSAGES_MAX, Outcome, RECEIPT_TYPE, Receipt, STATUS_PURPOSE, SignedBatch, StatusBatch},
 };
 
 /// Looked at this often even if nothing was announced.
@@ -37,6 +39,8 @@ enum SendError {
     Link(#[from] LinkError),
     #[error("the site acknowledged nothing of the batch")]
     NotAcknowledged,
+    #[error("the access point gave no receipt that the site signed")]
+    NoReceipt,
 }
 
 /// Sends until the task is dropped.
@@ -80,15 +84,30 @@ async fn send(shared: &Shared, limit: usize) -> Result<Sent, SendError> {
     let messages = shared.store.outbox(limit).map_err(AgentError::from)?;
     let (Some((first, _)), Some((last, _))) = (messages.first(), messages.last()) else { return Ok(Sent::Nothing) };
     let (first, last) = (*first, *last);
-    match shared.link.status(&signed(shared, messages)?).await {
-        Ok(ack) if ack.acked_through >= first => {
-            shared.store.acknowledge(ack.acked_through.min(last)).map_err(AgentError::from)?;
+    match deliver(shared, messages).await? {
+        Outcome::Stored { through } if through >= first => {
+            shared.store.acknowledge(through.min(last)).map_err(AgentError::from)?;
             Ok(Sent::Stored)
         }
-        Ok(_) => Err(SendError::NotAcknowledged),
-        Err(LinkError::Refused { status: 400 | 413 | 422, text }) => Ok(Sent::Refused(text)),
-        Err(error) => Err(error.into()),
+        Outcome::Stored { .. } => Err(SendError::NotAcknowledged),
+        Outcome::Refused { why } => Ok(Sent::Refused(why)),
     }
+}
+
+/// Sends a batch; what became of it is believed if the site signed it, for this very batch.
+async fn deliver(shared: &Shared, messages: Vec<(u64, StatusMessage)>) -> Result<Outcome, SendError> {
+    let batch = signed(shared, messages)?;
+    let (envelope, url) = shared.link.status(&batch).await?;
+    let session = shared.session();
+    let receipt = envelope.open(RECEIPT_TYPE, &session.keys).map_err(|error| error.to_string()).and_then(|text| {
+        let receipt: Receipt = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let fits = receipt.sender == session.id && receipt.batch == Digest::of(batch.batch.as_bytes());
+        if fits { Ok(receipt) } else { Err("it is the receipt of another batch".to_owned()) }
+    });
+    receipt.map(|receipt| receipt.outcome).map_err(|text| {
+        shared.distrust(&url, Reason::SignatureInvalid, &format!("its receipt for status messages: {text}"));
+        SendError::NoReceipt
+    })
 }
 
 fn signed(shared: &Shared, messages: Vec<(u64, StatusMessage)>) -> Result<SignedBatch, AgentError> {
@@ -101,7 +120,9 @@ fn signed(shared: &Shared, messages: Vec<(u64, StatusMessage)>) -> Result<Signed
 
 /// Gives up the first message, aloud, if it alone is what the site refuses: it takes an empty batch.
 async fn drop_first(shared: &Shared, text: &str) -> Result<(), SendError> {
-    shared.link.status(&signed(shared, Vec::new())?).await?;
+    if let Outcome::Refused { .. } = deliver(shared, Vec::new()).await? {
+        return Err(SendError::NotAcknowledged);
+    }
     let first = shared.store.outbox(1).map_err(AgentError::from)?;
     let Some((seq, message)) = first.first() else { return Ok(()) };
     tracing::error!(seq, refusal = text, message = %message.text, "the site refuses this message for good; it is dropped");

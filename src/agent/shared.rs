@@ -2,6 +2,7 @@
 //! decides nothing.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -13,12 +14,17 @@ use super::{
     config::LocalConfig,
     content::Cache,
     link::Link,
-    messages::About,
+    messages::{self, About},
     run::Launcher,
     session::Session,
     store::{Standing, Store, StoreError},
 };
-use crate::{clock, content::digest::Digest, model::identity::ProgramIdentity, trust::device::DeviceKey};
+use crate::{
+    clock,
+    content::digest::Digest,
+    model::{identity::ProgramIdentity, message::Severity, reason::Reason},
+    trust::device::DeviceKey,
+};
 
 /// What all parts of the agent share.
 pub struct Shared {
@@ -28,6 +34,8 @@ pub struct Shared {
     pub config: LocalConfig,
     /// Database.
     pub store: Store,
+    /// Access points that gave something the site never signed, and in which way; each is told of once.
+    pub(super) distrusted: Mutex<BTreeSet<(String, Reason)>>,
     /// Line to the site.
     pub link: Link,
     /// Content cache.
@@ -57,6 +65,20 @@ impl Shared {
     #[must_use]
     pub fn session(&self) -> Arc<Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Leaves an access point that gave something the site never signed, and says so, once for each.
+    pub(super) fn distrust(&self, url: &str, reason: Reason, text: &str) {
+        tracing::error!(%url, text, "an access point is not to be believed; asking another one");
+        self.link.leave(url);
+        if !self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).insert((url.to_owned(), reason)) {
+            return;
+        }
+        let text = format!("access point {url}: {text}");
+        match self.store.say(&messages::general(Severity::Error, reason, text, clock::now())) {
+            Ok(_) => self.outbox.notify_one(),
+            Err(error) => tracing::error!(%error, "an access point could not be complained about"),
+        }
     }
 
     /// Puts a report into the outbox, once for every change.

@@ -1,12 +1,13 @@
 //! What an agent does by the way: sends its inventory when that changed, renews its certificate, tidies its cache and
 //! its journal.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use super::{
-    AgentError,
-    backoff::{Backoff, jitter},
-    inventory,
+    AgentError, inventory,
     policy::Policy,
     poll,
     run::{self, journal},
@@ -17,15 +18,16 @@ use super::{
 use crate::{
     clock,
     content::digest::Digest,
-    transport::client::{Listener, Timeouts},
+    transport::{
+        backoff::{Backoff, jitter},
+        client::{Listener, Timeouts},
+        renewal,
+    },
     trust::identity::Role,
-    wire::enrol::RenewRequest,
 };
 
 /// Topic of the digest of the inventory that the site has.
 const SENT_INVENTORY: &str = "inventory";
-/// The certificate is looked at this often at least: clocks step, machines sleep.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(600);
 /// A distribution point that says nothing for this long is left for the next.
 const CONTENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,51 +66,19 @@ async fn send_if_changed(shared: &Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renews the certificate at half of its life; one that has lapsed is exchanged by the old key.
+/// Keeps the certificate fresh.
 pub(super) async fn renew_certificate(shared: Arc<Shared>) {
-    let mut backoff = Backoff::default();
-    loop {
-        let pause = match renew_if_due(&shared).await {
-            Ok(until_due) => {
-                backoff.reset();
-                until_due.min(CERTIFICATE_LOOK)
-            }
-            Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "the certificate was not renewed; trying again");
-                backoff.next()
-            }
-        };
-        tokio::time::sleep(pause).await;
-    }
+    let session = Session::clone(&shared.session());
+    renewal::keep(session, &shared.state, Role::Client, &[], |renewed| present(&shared, renewed)).await;
 }
 
-/// Gives how long it is until a renewal is due.
-async fn renew_if_due(shared: &Shared) -> anyhow::Result<Duration> {
-    let session = shared.session();
-    let (renew_after, not_after) = session.renewal()?;
-    let now = clock::now();
-    if now < renew_after {
-        // Not before: a timer that is early by a millisecond must not spin.
-        return Ok(Duration::try_from(renew_after.duration_since(now)).unwrap_or_default() + Duration::from_millis(10));
-    }
-    let renewed = if now >= not_after {
-        session.rejoin(&shared.state, Role::Client, &[]).await?
-    } else {
-        let request = RenewRequest { csr_pem: shared.key.csr_pem()?, advertised_names: Vec::new() };
-        let answer = shared.link.renew(&session.endpoints.site_url, &request).await?;
-        let renewed =
-            Session { certificate_pem: answer.certificate_pem, endpoints: answer.endpoints, ..(*session).clone() };
-        renewed.check_renewed(&session, now)?;
-        renewed.save(&shared.state)?;
-        renewed
-    };
-    shared.link.replace_client(link_client(&renewed, &shared.state)?);
-    shared.cache.replace_client(content_client(&renewed, &shared.state)?);
+/// Shows the renewed certificate from now on.
+fn present(shared: &Shared, renewed: &Session) -> Result<(), SessionError> {
+    shared.link.replace_client(link_client(renewed, &shared.state)?);
+    shared.cache.replace_client(content_client(renewed, &shared.state)?);
     shared.link.add_urls(&renewed.endpoints.cap_urls);
-    let (renew_after, _) = renewed.renewal()?;
-    *shared.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(renewed);
-    tracing::info!(next = %renew_after, "the certificate was renewed");
-    Ok(Duration::try_from(renew_after.duration_since(now)).unwrap_or_default())
+    *shared.session.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed.clone());
+    Ok(())
 }
 
 /// The client that talks to access points.

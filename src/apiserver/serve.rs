@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{access::User, call::Server};
 use crate::transport::{
     limits::Limits,
+    measure::measured,
     peer::{Identity, Peer},
     server,
     tls::ServerTls,
@@ -39,7 +40,7 @@ fn limits() -> Limits {
 
 /// Serves until `shutdown` is cancelled.
 pub(super) async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerTls, shutdown: CancellationToken) {
-    let router = Router::new().fallback(answer).with_state(server);
+    let router = measured("kubernetes-api", Router::new().fallback(answer).with_state(server));
     server::serve(listener, tls, router, limits(), Arc::new(|_| true), shutdown).await;
 }
 

@@ -17,10 +17,11 @@ use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 
 use self::{heard::HeardOf, published::Published};
+use crate::trust::envelope::Envelope;
 use crate::wire::{
     access::{BadContent, Heard},
     inventory::Inventory,
-    status::{SignedBatch, StatusAck},
+    status::SignedBatch,
 };
 
 /// Long polls open at the same time at most; beyond it a poll is answered at once and the client comes back at its
@@ -43,8 +44,8 @@ pub enum Refusal {
 
 /// Where an access point takes what clients leave: the site's own database, or the site over the network.
 pub trait Upstream: Send + Sync {
-    /// Stores a batch durably, once, and says up to where.
-    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>>;
+    /// Stores a batch durably, once, or refuses it for good; either is said by a `status::Receipt` that the site signed.
+    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>>;
     /// Takes a client's inventory.
     fn inventory(&self, client: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>>;
     /// Takes a complaint about bytes that a distribution point delivered.

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     content::{digest::Digest, durable},
+    transport::answer::{self, AnswerError},
     trust::{envelope::Envelope, keys::TrustedKeys},
     wire::{
         access::{
@@ -28,7 +29,7 @@ use crate::{
         inventory::Inventory,
         policy::{PolicyRoot, ROOT_TYPE},
         record::RECORD_TYPE,
-        status::{SignedBatch, StatusAck},
+        status::SignedBatch,
     },
 };
 
@@ -41,12 +42,18 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Time for anything but a long poll.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes of an answer at most, but a snapshot: a record with all programs of a package.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
 /// Why a snapshot was not taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The site did not answer as expected.
     #[error("the site did not answer {0}")]
     Http(&'static str, #[source] reqwest::Error),
+    /// The site's answer was cut off, too long or no answer.
+    #[error("the site's answer to {0} cannot be read")]
+    Answer(&'static str, #[source] AnswerError),
     /// The site answered with an error.
     #[error("the site answered {1} to {0}")]
     Status(&'static str, reqwest::StatusCode),
@@ -208,7 +215,7 @@ impl Relay {
         if !answer.status().is_success() {
             return Err(RelayError::Status(what, answer.status()));
         }
-        answer.json().await.map_err(|error| RelayError::Http(what, error))
+        answer::json(answer, ANSWER_BYTES_MAX).await.map_err(|error| RelayError::Answer(what, error))
     }
 
     async fn post<T: Serialize>(&self, path: &str, body: &T) -> Result<reqwest::Response, Refusal> {
@@ -219,7 +226,7 @@ impl Relay {
         if status.is_success() {
             return Ok(answer);
         }
-        let text = answer.text().await.unwrap_or_default();
+        let text = answer::refusal(answer).await;
         Err(match status.as_u16() {
             403 => Refusal::Forbidden(text),
             400..=499 => Refusal::Invalid(text),
@@ -229,26 +236,22 @@ impl Relay {
 }
 
 /// Reads a snapshot of bounded size, on a thread that may take its time.
-async fn read_snapshot(mut answer: reqwest::Response) -> Result<Snapshot, RelayError> {
+async fn read_snapshot(answer: reqwest::Response) -> Result<Snapshot, RelayError> {
     let encoding = answer.headers().get(reqwest::header::CONTENT_ENCODING);
     let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()).into_owned());
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| RelayError::Http("a snapshot", error))? {
-        if body.len() + chunk.len() > encoded::ENCODED_BYTES_MAX {
-            return Err(DecodeError::TooLong(encoded::ENCODED_BYTES_MAX as u64).into());
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = answer::bytes(answer, encoded::ENCODED_BYTES_MAX).await;
+    let body = body.map_err(|error| RelayError::Answer("a snapshot poll", error))?;
     let decoded =
         tokio::task::spawn_blocking(move || encoded::decode(&body, encoding.as_deref(), encoded::DECODED_BYTES_MAX));
     Ok(decoded.await.map_err(|error| DecodeError::Damaged(std::io::Error::other(error)))??)
 }
 
 impl Upstream for Relay {
-    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
+    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>> {
         Box::pin(async move {
             let answer = self.post(RELAY_STATUS_PATH, &Relayed { client, body: batch }).await?;
-            answer.json().await.map_err(|_| Refusal::Unavailable("the site's answer was cut off; keep it".to_owned()))
+            let receipt = answer::json(answer, ANSWER_BYTES_MAX).await;
+            receipt.map_err(|_| Refusal::Unavailable("the site's answer was cut off; keep it".to_owned()))
         })
     }
 

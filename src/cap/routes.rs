@@ -21,8 +21,8 @@ use crate::{
     trust::identity::{PeerIdentity, Role},
     wire::{
         access::{
-            BAD_CONTENT_PATH, BadContent, INVENTORY_PATH, LOCATIONS_PATH, LONG_POLL_SECS_MAX, POLICY_PATH, RECORD_PATH,
-            STATUS_PATH,
+            BAD_CONTENT_BYTES_MAX, BAD_CONTENT_PATH, BadContent, INVENTORY_PATH, LOCATIONS_PATH, LONG_POLL_SECS_MAX,
+            POLICY_PATH, RECORD_PATH, STATUS_PATH,
         },
         inventory::{INVENTORY_BYTES_MAX, Inventory},
         status::{BATCH_BYTES_MAX, SignedBatch},
@@ -40,7 +40,7 @@ pub fn router(cap: Cap) -> Router {
         .route(&format!("{LOCATIONS_PATH}/{{digest}}"), get(locations))
         .route(STATUS_PATH, post(status).layer(DefaultBodyLimit::max(STATUS_BODY_BYTES_MAX)))
         .route(INVENTORY_PATH, post(inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX)))
-        .route(BAD_CONTENT_PATH, post(bad_content));
+        .route(BAD_CONTENT_PATH, post(bad_content).layer(DefaultBodyLimit::max(BAD_CONTENT_BYTES_MAX)));
     require_role(&[Role::Client], routes).with_state(cap)
 }
 

@@ -16,6 +16,7 @@ use crate::{
         session::{Session, SessionError},
     },
     trust::identity::Role,
+    wire::inventory::INVENTORY_BYTES_MAX,
 };
 
 /// What is still under way when the process stops is left behind after this time; senders keep what was not acknowledged.
@@ -63,7 +64,9 @@ async fn run(common: Common) -> Result<()> {
         Ok(())
     };
     tracing::info!(name = %device.session.id, url = %device.url, "the client access point serves");
-    let served = serve(listener, tls, router, Limits::default(), allowed, shutdown.clone());
+    // The largest that any route takes.
+    let limits = Limits { body_bytes_max: INVENTORY_BYTES_MAX, ..Limits::default() };
+    let served = serve(listener, tls, router, limits, allowed, shutdown.clone());
     tokio::select! {
         () = served => {}
         () = renewal::keep(device.session.clone(), state, Role::Cap, &device.names, swap) => {}

@@ -34,6 +34,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::{context::Context, error::Error, report::Report};
+use crate::metrics::{self, Outcome};
 
 /// Reconciles of one kind at the same time at most; the database and the disk are shared by all.
 const CONCURRENCY_MAX: u16 = 16;
@@ -80,6 +81,8 @@ pub(crate) async fn run<K: Reconciled>(
 /// One reconcile with its report; the first cause wins over a failed report.
 async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Error> {
     ctx.complete().await;
+    let kind = K::kind(&());
+    let (_busy, began) = (metrics::reconciling(&kind), tokio::time::Instant::now());
     let outcome = object.reconcile(&ctx).await;
     if let Err(error @ Error::Deferred { .. }) = outcome {
         return Err(error);
@@ -89,6 +92,12 @@ async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action
         Err(error) => Report { fields: report::present_fields(&*object), ..Report::new(error.readiness()) },
     };
     let put_off = report::write(&*object, &report, &ctx).await;
+    let ended = match &outcome {
+        Ok(_) if put_off.is_ok() => Outcome::Done,
+        Err(Error::Stalled { .. }) => Outcome::Stalled,
+        _ => Outcome::Retried,
+    };
+    metrics::reconciled(&kind, ended, began.elapsed());
     if let Err(error @ Error::Stalled { .. }) = &outcome {
         tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), "stalled");
     }

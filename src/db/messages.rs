@@ -10,6 +10,7 @@ use super::{
     status, summaries,
 };
 use crate::{
+    metrics,
     model::{
         identity::ObjectName,
         message::{self, Component, MessageType, Severity, StatusMessage},
@@ -92,6 +93,7 @@ pub fn store_batch(
     let mut received = outbox::open(tx, sender.id, outbox, received_ms)?;
     let mut ordered: Vec<_> = messages.iter().filter(|(seq, _)| *seq <= limits::SEQUENCE_MAX).collect();
     ordered.sort_by_key(|(seq, _)| *seq);
+    let mut taken = 0;
     for (seq, message) in ordered {
         let (wanted, gap) = outbox::admit(tx, &mut received, *seq)?;
         if let Some(gap) = gap {
@@ -99,9 +101,11 @@ pub fn store_batch(
         }
         if wanted {
             store_one(tx, sender, (received.number, *seq), message, received_ms)?;
+            taken += 1;
         }
     }
     outbox::close(tx, &received)?;
+    metrics::status_messages(taken);
     Ok(received.high_water)
 }
 

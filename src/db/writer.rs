@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{Change, DbError};
+use crate::metrics;
 
 /// Functions that wait for the writer; more of them wait in their callers. Bounds memory, not throughput.
 pub(super) const QUEUE_MAX: usize = 1_024;
@@ -115,6 +116,7 @@ pub(super) fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, change
         {
             batch.push(next);
         }
+        metrics::writes_waiting(batch.len() + queue.len());
         let mut replies = Vec::with_capacity(batch.len());
         let lost = tx.commit(&mut batch, &mut replies).err();
         let mut touched = std::mem::take(&mut tx.touched);
@@ -131,5 +133,6 @@ pub(super) fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, change
         for reply in replies {
             reply(lost.clone());
         }
+        metrics::writes_waiting(queue.len());
     }
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::{SiteEnd, SiteEndError};
 use crate::{
     content::{Digest, Manifest, manifest::MAX_ENCODED_BYTES},
-    transport::download::Download,
+    transport::{answer, download::Download},
     wire::{
         access::{ASSIGNMENT_PATH, REPORT_PATH, SITE_FILE_PATH, SITE_MANIFEST_PATH},
         points::{Assignment, PointReport},
@@ -100,20 +100,10 @@ impl SiteEnd for Remote {
 }
 
 /// Reads a JSON answer of bounded size.
-async fn read<T: DeserializeOwned>(mut answer: reqwest::Response) -> Result<T, SiteEndError> {
-    let unavailable = |error: Box<dyn std::error::Error + Send + Sync>| SiteEndError::Unavailable(error);
+async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, SiteEndError> {
     let status = answer.status();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| unavailable(Box::new(error)))? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(unavailable(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes").into()));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
     if !status.is_success() {
-        const TEXT_CHARS_MAX: usize = 500;
-        let text: String = String::from_utf8_lossy(&bytes).trim().chars().take(TEXT_CHARS_MAX).collect();
-        return Err(SiteEndError::Refused(format!("{status} {text}")));
+        return Err(SiteEndError::Refused(format!("{status} {}", answer::refusal(answer).await)));
     }
-    serde_json::from_slice(&bytes).map_err(|error| unavailable(Box::new(error)))
+    answer::json(answer, ANSWER_BYTES_MAX).await.map_err(|error| SiteEndError::Unavailable(Box::new(error)))
 }

@@ -9,6 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use crate::{
     cap::{Refusal, Upstream},
     clock,
+    content::digest::Digest,
     controller::context::{SiteIdentity, Stores},
     db::{
         Database, DbError, devices, inventory, locations,
@@ -22,14 +23,16 @@ use crate::{
         reason::Reason,
     },
     trust::{
-        device, identity,
-        identity::{PeerIdentity, Role},
+        device,
+        envelope::Envelope,
+        identity::{self, PeerIdentity, Role},
+        keys::SiteKey,
     },
     wire::{
         access::{BadContent, Heard},
         inventory::Inventory,
         points::{PointReport, VersionRef, VersionReport},
-        status::{STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
+        status::{Outcome, RECEIPT_TYPE, Receipt, STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
     },
 };
 
@@ -40,6 +43,8 @@ pub(super) struct Intake {
     pub database: Database,
     /// Certificate of the device authority, DER.
     pub ca: Arc<[u8]>,
+    /// Signs receipts.
+    pub key: Arc<SiteKey>,
     /// Who this site is; its name is the system its own messages come from.
     pub site: SiteIdentity,
     /// The Kubernetes API as the watches see it: which packages there are.
@@ -140,22 +145,43 @@ impl Intake {
     }
 }
 
+impl Intake {
+    /// Stores a client's batch; up to where its outbox is stored now.
+    async fn store(&self, client: String, batch: SignedBatch) -> Result<u64, Refusal> {
+        let batch = self.verified(&client, &batch)?;
+        let (site, now_ms) = (self.site.name.clone(), clock::now_unix_ms());
+        let result = self
+            .database
+            .write(move |tx| {
+                let sender = Sender { id: &client, role: Role::Client, name: &client, site: &site };
+                let acked = messages::store_batch(tx, &sender, &batch.outbox, &batch.messages, now_ms)?;
+                devices::seen(tx, &client, now_ms)?;
+                Ok(acked)
+            })
+            .await;
+        stored(result)
+    }
+
+    fn receipt(&self, receipt: &Receipt) -> Result<Envelope, Refusal> {
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::error!(%error, "a receipt could not be signed; the client sends again");
+            Refusal::Unavailable("the site cannot sign a receipt; keep it and try again".to_owned())
+        };
+        let text = serde_json::to_string(receipt).map_err(|error| failed(&error))?;
+        Envelope::sign(RECEIPT_TYPE, text, &self.key).map_err(|error| failed(&error))
+    }
+}
+
 impl Upstream for Intake {
-    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
+    fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>> {
         Box::pin(async move {
-            let batch = self.verified(&client, &batch)?;
-            let (site, now_ms) = (self.site.name.clone(), clock::now_unix_ms());
-            let outbox = batch.outbox.clone();
-            let result = self
-                .database
-                .write(move |tx| {
-                    let sender = Sender { id: &client, role: Role::Client, name: &client, site: &site };
-                    let acked = messages::store_batch(tx, &sender, &batch.outbox, &batch.messages, now_ms)?;
-                    devices::seen(tx, &client, now_ms)?;
-                    Ok(acked)
-                })
-                .await;
-            Ok(StatusAck { outbox, acked_through: stored(result)? })
+            let (sender, digest) = (client.clone(), Digest::of(batch.batch.as_bytes()));
+            let outcome = match self.store(client, batch).await {
+                Ok(through) => Outcome::Stored { through },
+                Err(Refusal::Invalid(why)) => Outcome::Refused { why },
+                Err(refusal) => return Err(refusal),
+            };
+            self.receipt(&Receipt { sender, batch: digest, outcome })
         })
     }
 

@@ -5,6 +5,7 @@ mod access_points;
 mod builtin;
 mod enrol;
 pub mod fleet;
+mod health;
 mod intake;
 mod listeners;
 mod offers;

@@ -19,6 +19,7 @@ use crate::{
         nudge::Nudges,
     },
     db::{Change, Database, DbError},
+    metrics,
     model::identity::ObjectName,
     plan::{
         membership::Membership,
@@ -137,6 +138,7 @@ impl OfferManager {
         } else {
             memory.holding.release(&self.database).await?;
         }
+        metrics::compiled(compiled.bodies.len(), compiled.bodies.values().map(|body| body.offers.len()).sum());
         kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
         publish::publish(self, memory, &compiled).await?;
         self.tell(Evaluated { complete: true, memberships, compiled });

@@ -28,9 +28,9 @@ use crate::{
     trust::identity::{PeerIdentity, Role},
     wire::{
         access::{
-            ASSIGNMENT_PATH, BadContent, HEARD_BYTES_MAX, HEARD_CLIENTS_MAX, Heard, LONG_POLL_SECS_MAX,
-            RELAY_BAD_CONTENT_PATH, RELAY_HEARD_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH, RENEW_PATH, REPORT_PATH,
-            Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH,
+            ASSIGNMENT_PATH, BAD_CONTENT_BYTES_MAX, BadContent, HEARD_BYTES_MAX, HEARD_CLIENTS_MAX, Heard,
+            LONG_POLL_SECS_MAX, RELAY_BAD_CONTENT_PATH, RELAY_HEARD_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH,
+            RENEW_PATH, REPORT_PATH, Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH,
         },
         enrol::{ENROL_REQUEST_BYTES_MAX, RenewRequest},
         inventory::{INVENTORY_BYTES_MAX, Inventory},
@@ -39,9 +39,12 @@ use crate::{
 };
 
 /// A report names every version a point holds and carries a batch of messages.
-const REPORT_BYTES_MAX: usize = 64 << 20;
+pub(super) const REPORT_BYTES_MAX: usize = 64 << 20;
 /// See `cap::routes`: JSON text in JSON text, and the wrapping of the relay.
 const RELAYED_STATUS_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX + (128 << 10);
+
+/// What an access point puts around what it passes on: the client's id.
+const WRAPPING_BYTES_MAX: usize = 1 << 10;
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -72,8 +75,14 @@ impl SiteRoutes {
             .route(SNAPSHOT_PATH, get(snapshot::serve))
             .route(&format!("{SITE_RECORD_PATH}/{{digest}}"), get(record))
             .route(RELAY_STATUS_PATH, post(relay_status).layer(DefaultBodyLimit::max(RELAYED_STATUS_BYTES_MAX)))
-            .route(RELAY_INVENTORY_PATH, post(relay_inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX)))
-            .route(RELAY_BAD_CONTENT_PATH, post(relay_bad_content))
+            .route(
+                RELAY_INVENTORY_PATH,
+                post(relay_inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX + WRAPPING_BYTES_MAX)),
+            )
+            .route(
+                RELAY_BAD_CONTENT_PATH,
+                post(relay_bad_content).layer(DefaultBodyLimit::max(BAD_CONTENT_BYTES_MAX + WRAPPING_BYTES_MAX)),
+            )
             .route(RELAY_HEARD_PATH, post(relay_heard).layer(DefaultBodyLimit::max(HEARD_BYTES_MAX)));
         let everybody =
             Router::new().route(RENEW_PATH, post(renew).layer(DefaultBodyLimit::max(ENROL_REQUEST_BYTES_MAX)));

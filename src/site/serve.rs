@@ -8,20 +8,19 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin::Builtin,
     enrol::Enrolment,
-    fleet,
+    fleet, health,
     intake::Intake,
     listeners::{Listeners, endpoints, names, write_endpoints},
     offers::OfferManager,
     options::{Endpoints, Options, Served},
     points::Points,
-    routes::SiteRoutes,
+    routes::{REPORT_BYTES_MAX, SiteRoutes},
     shelf,
     signals::Signals,
     snapshot::Snapshots,
@@ -52,6 +51,7 @@ use crate::{
     transport::{
         install_crypto,
         limits::Limits,
+        measure::measured,
         server::{Allowed, serve, serve_plain},
         serving::{Serving, ServingError},
         tls::{ServerTls, TlsError},
@@ -245,6 +245,7 @@ async fn assemble(
     let intake = Intake {
         database: database.clone(),
         ca: authority.certificate_der().into(),
+        key: key.clone(),
         site: site.clone(),
         stores: stores.clone(),
     };
@@ -295,6 +296,9 @@ async fn assemble(
     .router()
     .merge(cap::routes::router(cap.clone()))
     .merge(dp.router());
+    let device_routes = measured("devices", device_routes);
+    let enrolment_routes = measured("enrolment", enrolment.router());
+    let health = measured("health", health::router(database.clone()));
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
         let refused: watch::Receiver<std::collections::BTreeSet<String>> = refused;
@@ -324,6 +328,8 @@ async fn assemble(
     let _ = ready.send(endpoints);
     tracing::info!(site = %site.name, "the site is served");
     let limits = Limits::default();
+    // The largest that any route takes; each route has its own limit below it.
+    let device_limits = Limits { body_bytes_max: REPORT_BYTES_MAX, ..limits };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
@@ -341,11 +347,11 @@ async fn assemble(
         () = kubeconfigs.keep() => Err(SiteError::Ended("the renewal of kubeconfigs")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
         () = api.serve(listeners.api, api_tls, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
-        () = serve(listeners.devices, devices_tls, device_routes, limits, allowed, shutdown.clone()) =>
+        () = serve(listeners.devices, devices_tls, device_routes, device_limits, allowed, shutdown.clone()) =>
             Err(SiteError::Ended("the device listener")),
-        () = serve(listeners.enrolment, enrolment_tls, enrolment.router(), limits, anybody, shutdown.clone()) =>
+        () = serve(listeners.enrolment, enrolment_tls, enrolment_routes, limits, anybody, shutdown.clone()) =>
             Err(SiteError::Ended("the enrolment listener")),
-        () = serve_plain(listeners.health, health(), limits, shutdown.clone()) => Err(SiteError::Ended("the health listener")),
+        () = serve_plain(listeners.health, health, limits, shutdown.clone()) => Err(SiteError::Ended("the health listener")),
     };
     // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
     if shutdown.is_cancelled() { Ok(()) } else { ended }
@@ -370,11 +376,6 @@ async fn refuse(database: Database, refused: watch::Sender<std::collections::BTr
             }
         }
     }
-}
-
-/// Says that the process answers; no fleet data here.
-fn health() -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(|| async { "ok\n" }))
 }
 
 fn served_root(served: &Served) -> Result<PathBuf, SiteError> {

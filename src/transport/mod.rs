@@ -1,10 +1,11 @@
 //! How Waybill's processes connect: TLS 1.3 with certificates of the site's own authorities, under limits. The client half
 //! is part of the slim agent; the listeners need feature `server`. What is said over a connection is not decided here.
 
+pub mod answer;
+pub mod backoff;
 pub mod client;
 pub mod download;
 pub mod pace;
-#[cfg(feature = "server")]
 pub mod renewal;
 pub mod session;
 mod verify;
@@ -19,6 +20,8 @@ mod body;
 pub mod file;
 #[cfg(feature = "server")]
 pub mod limits;
+#[cfg(feature = "server")]
+pub mod measure;
 #[cfg(feature = "server")]
 pub mod peer;
 #[cfg(feature = "server")]

@@ -1,25 +1,25 @@
-//! Keeps the certificate of a distribution point or access point fresh: renewed at half of its life, exchanged by the old
-//! key once it lapsed. What uses it is told and swaps it while it runs.
+//! Keeps a device's certificate fresh: renewed at half of its life, exchanged by the old key once it lapsed. What uses it
+//! is told and swaps it while it runs.
 
 use std::{path::Path, time::Duration};
 
 use super::{
+    answer,
+    backoff::Backoff,
     client::{Listener, Timeouts},
     session::{Session, SessionError},
 };
 use crate::{
     clock,
-    trust::identity::Role,
+    trust::identity::{Role, until},
     wire::{
         access::RENEW_PATH,
-        enrol::{RenewAnswer, RenewRequest},
+        enrol::{ENROL_ANSWER_BYTES_MAX, RenewAnswer, RenewRequest},
     },
 };
 
-/// Longest pause between two looks, so that a clock that was set is noticed.
-const LOOK: Duration = Duration::from_secs(3600);
-/// Pause after a renewal that failed, doubled up to [`LOOK`]; half a life is long.
-const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// Longest pause between two looks, so that a clock that was set, and a machine that slept, are noticed.
+const LOOK: Duration = Duration::from_secs(600);
 /// Time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -29,70 +29,60 @@ pub async fn keep(
     state: &Path,
     role: Role,
     advertised_names: &[String],
-    swap: impl Fn(&Session) -> Result<(), SessionError>,
+    swap: impl Fn(&Session) -> Result<(), SessionError> + Send,
 ) {
-    let mut retry = RETRY_FIRST;
+    let mut backoff = Backoff::default();
     loop {
-        let pause = match renew_if_due(&session, state, role, advertised_names).await {
-            Ok((renewed, pause)) => {
-                retry = RETRY_FIRST;
-                if let Some(renewed) = renewed {
-                    if let Err(error) = swap(&renewed) {
-                        tracing::error!(%error, "the renewed certificate cannot be used");
-                    }
-                    session = renewed;
-                }
-                pause.min(LOOK)
+        let due = session.renewal().map(|(renew_after, _)| until(renew_after, clock::now()));
+        let renewed = match due {
+            Ok(pause) if pause.is_zero() => renew(&session, state, role, advertised_names).await,
+            Ok(pause) => {
+                backoff.reset();
+                tokio::time::sleep(pause.min(LOOK)).await;
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(%error, "the certificate was not renewed; trying again");
-                retry = (retry * 2).min(LOOK);
-                retry
-            }
+            Err(error) => Err(error),
         };
-        tokio::time::sleep(pause).await;
+        let done = renewed.and_then(|renewed| {
+            tracing::info!(id = %renewed.id, "the certificate was renewed");
+            session = renewed;
+            swap(&session)
+        });
+        if let Err(error) = done {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(%error, "the certificate was not renewed or cannot be used; trying again");
+        }
+        // Also when it worked: a certificate that is due at once, from a site whose clock is wrong, must not spin.
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 
-/// The renewed session if it was time, and how long it is until it is time again.
-async fn renew_if_due(
+async fn renew(
     session: &Session,
     state: &Path,
     role: Role,
     advertised_names: &[String],
-) -> Result<(Option<Session>, Duration), SessionError> {
-    let (renew_after, not_after) = session.renewal()?;
+) -> Result<Session, SessionError> {
     let now = clock::now();
-    if now < renew_after {
-        // Not before: a timer that is early by a millisecond must not spin.
-        let pause = Duration::try_from(renew_after.duration_since(now)).unwrap_or_default();
-        return Ok((None, pause + Duration::from_millis(10)));
+    let (_, not_after) = session.renewal()?;
+    if now >= not_after {
+        return session.rejoin(state, role, advertised_names).await;
     }
-    let renewed = if now >= not_after {
-        session.rejoin(state, role, advertised_names).await?
-    } else {
-        let csr_pem = Session::key(state)?.csr_pem()?;
-        let request = RenewRequest { csr_pem, advertised_names: advertised_names.to_vec() };
-        let http = session.http(state, Listener::Site, Timeouts::default())?;
-        let answer = ask(&http, &session.endpoints.site_url, &request).await?;
-        let renewed =
-            Session { certificate_pem: answer.certificate_pem, endpoints: answer.endpoints, ..session.clone() };
-        renewed.check_renewed(session, now)?;
-        renewed.save(state)?;
-        renewed
-    };
-    let (next, _) = renewed.renewal()?;
-    tracing::info!(%next, "the certificate was renewed");
-    let pause = Duration::try_from(next.duration_since(now)).unwrap_or_default();
-    Ok((Some(renewed), pause))
+    let csr_pem = Session::key(state)?.csr_pem()?;
+    let request = RenewRequest { csr_pem, advertised_names: advertised_names.to_vec() };
+    let http = session.http(state, Listener::Site, Timeouts::default())?;
+    let answer = ask(&http, &session.endpoints.site_url, &request).await?;
+    let renewed = Session { certificate_pem: answer.certificate_pem, endpoints: answer.endpoints, ..session.clone() };
+    renewed.check_renewed(session, now)?;
+    renewed.save(state)?;
+    Ok(renewed)
 }
 
 async fn ask(http: &reqwest::Client, site_url: &str, request: &RenewRequest) -> Result<RenewAnswer, SessionError> {
-    let unreachable = |error| SessionError::Unreachable(site_url.to_owned(), error);
     let sent = http.post(format!("{site_url}{RENEW_PATH}")).timeout(REQUEST_TIMEOUT).json(request).send();
-    let answer = sent.await.map_err(unreachable)?;
+    let answer = sent.await.map_err(|error| SessionError::Unreachable(site_url.to_owned(), error))?;
     if !answer.status().is_success() {
-        return Err(SessionError::Refused(answer.text().await.unwrap_or_default().trim().to_owned()));
+        return Err(SessionError::Refused(answer::refusal(answer).await));
     }
-    answer.json().await.map_err(unreachable)
+    answer::json(answer, ENROL_ANSWER_BYTES_MAX).await.map_err(SessionError::Unusable)
 }

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock,
     content::durable,
-    transport::client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
+    transport::{
+        answer::{self, AnswerError},
+        client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
+    },
     trust::{
         device::DeviceKey,
         identity::{self, PeerIdentity, Role},
@@ -21,7 +24,7 @@ use crate::{
         secret_file::{self, SecretFileError},
         token::JoinSecret,
     },
-    wire::enrol::{ENROL_PATH, Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
+    wire::enrol::{ENROL_ANSWER_BYTES_MAX, ENROL_PATH, Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
 };
 
 /// Time for the whole enrolment request.
@@ -52,6 +55,9 @@ pub enum SessionError {
     /// The enrolment listener cannot be reached.
     #[error("the site's enrolment at {0} cannot be reached")]
     Unreachable(String, #[source] reqwest::Error),
+    /// The site's answer was cut off, too long or no answer.
+    #[error("the site's answer cannot be read")]
+    Unusable(#[source] AnswerError),
     /// The site refused.
     #[error("the site refused: {0}")]
     Refused(String),
@@ -267,9 +273,9 @@ async fn enrol(
         }
     };
     if !answer.status().is_success() {
-        return Err(SessionError::Refused(answer.text().await.unwrap_or_default().trim().to_owned()));
+        return Err(SessionError::Refused(answer::refusal(answer).await));
     }
-    answer.json().await.map_err(|error| SessionError::Unreachable(url.to_owned(), error))
+    answer::json(answer, ENROL_ANSWER_BYTES_MAX).await.map_err(SessionError::Unusable)
 }
 
 fn read(path: &Path) -> Result<Option<String>, SessionError> {

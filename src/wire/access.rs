@@ -12,12 +12,15 @@ pub const POLICY_PATH: &str = "/cap/v1/policy";
 pub const RECORD_PATH: &str = "/cap/v1/records";
 /// GET, client, `/{digest}`: the distribution points that hold the content, as [`Locations`].
 pub const LOCATIONS_PATH: &str = "/cap/v1/locations";
-/// POST, client: a `status::SignedBatch`; 200 with a `status::StatusAck` after it is durable.
+/// POST, client: a `status::SignedBatch`; 200 with a signed `status::Receipt` after it is durable.
 pub const STATUS_PATH: &str = "/cap/v1/status";
 /// POST, client: an `inventory::Inventory`.
 pub const INVENTORY_PATH: &str = "/cap/v1/inventory";
 /// POST, client: a [`BadContent`]; the point verifies and repairs at once.
 pub const BAD_CONTENT_PATH: &str = "/cap/v1/bad-content";
+
+/// Bytes of a [`BadContent`] at most: a name and two digests.
+pub const BAD_CONTENT_BYTES_MAX: usize = 4 << 10;
 
 /// GET, client, `/{manifest digest}`: the manifest's canonical bytes.
 pub const DP_MANIFEST_PATH: &str = "/dp/v1/manifests";

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::message::StatusMessage;
+use crate::{content::digest::Digest, model::message::StatusMessage};
 
 /// What a client signs a batch for; see `trust::device`.
 pub const STATUS_PURPOSE: &str = "waybill.status.v1";
@@ -38,7 +38,39 @@ pub struct SignedBatch {
     pub certificate: String,
 }
 
-/// What became of a batch, sent only after a durable commit.
+/// The envelope type a receipt is signed under.
+pub const RECEIPT_TYPE: &str = "waybill.status-receipt.v1";
+
+/// What the site did with a client's batch, signed with the key that signs policy: an access point that passes batches on
+/// can neither make one up nor use one again. Made only after a durable commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Receipt {
+    /// The client.
+    pub sender: String,
+    /// Digest of the exact text of the [`StatusBatch`].
+    pub batch: Digest,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Outcome {
+    /// Everything in it is stored.
+    Stored {
+        /// Everything of the outbox up to this number is; the sender may forget it.
+        through: u64,
+    },
+    /// It will never be stored.
+    Refused {
+        /// For people.
+        why: String,
+    },
+}
+
+/// What became of a distribution point's messages, sent only after a durable commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StatusAck {

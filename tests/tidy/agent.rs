@@ -4,8 +4,19 @@ use crate::{assert_none, root};
 use std::process::Command;
 
 /// Crates that only a server needs; the agent runs on every client and stays small.
-const SERVER_ONLY: &[&str] =
-    &["kube", "kube-client", "kube-core", "k8s-openapi", "axum", "schemars", "notify", "zstd", "cel", "serde-saphyr"];
+const SERVER_ONLY: &[&str] = &[
+    "kube",
+    "kube-client",
+    "kube-core",
+    "k8s-openapi",
+    "axum",
+    "schemars",
+    "notify",
+    "zstd",
+    "cel",
+    "serde-saphyr",
+    "prometheus-client",
+];
 
 #[test]
 fn the_agent_knows_nothing_of_kubernetes() {

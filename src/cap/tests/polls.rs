@@ -22,7 +22,7 @@ use crate::{
 struct Nowhere;
 
 impl Upstream for Nowhere {
-    fn status(&self, _: String, _: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
+    fn status(&self, _: String, _: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>> {
         Box::pin(async { Err(Refusal::Unavailable("away".into())) })
     }
 

@@ -1,9 +1,9 @@
 //! The client agent as a real process against a real access point: what runs, how often, and what the site is told.
 
 mod kill;
-mod machine;
+pub(crate) mod machine;
 mod output;
-mod site;
+pub(crate) mod site;
 
 use std::time::Duration;
 

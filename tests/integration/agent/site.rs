@@ -51,9 +51,15 @@ use waybill::{
         points::VersionRef,
         policy::{AgentConfig, Leaf, Offer, PolicyBody, PolicyRoot, ROOT_TYPE},
         record::{PackageRecord, RECORD_TYPE, RecordProgram},
-        status::{STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
+        status::{Outcome, RECEIPT_TYPE, Receipt, STATUS_PURPOSE, SignedBatch, StatusBatch},
     },
 };
+
+mod impostor;
+mod objects;
+
+pub(crate) use impostor::Evil;
+pub(crate) use objects::{assigned, program, record};
 
 const SITE_ID: &str = "s01";
 const CLIENT: &str = "c-1";
@@ -78,11 +84,16 @@ pub(crate) struct Received {
     pub(crate) files_asked: usize,
 }
 
-#[derive(Clone, Default)]
-struct Store(Arc<Mutex<Received>>);
+#[derive(Clone)]
+struct Store(Arc<Mutex<Received>>, Arc<SiteKey>);
 
 impl Upstream for Store {
-    fn status(&self, client: String, signed: SignedBatch) -> BoxFuture<'_, Result<StatusAck, Refusal>> {
+    fn status(&self, client: String, signed: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>> {
+        let (sender, digest) = (client.clone(), Digest::of(signed.batch.as_bytes()));
+        let receipt = move |outcome| {
+            let receipt = serde_json::to_string(&Receipt { sender, batch: digest, outcome }).unwrap();
+            Ok(Envelope::sign(RECEIPT_TYPE, receipt, &self.1).unwrap())
+        };
         Box::pin(async move {
             let mut received = self.0.lock().unwrap();
             if received.away {
@@ -96,7 +107,7 @@ impl Upstream for Store {
             if let Some(poison) = &received.poison
                 && batch.messages.iter().any(|(_, message)| message.text.contains(poison.as_str()))
             {
-                return Err(Refusal::Invalid("this text is not taken".into()));
+                return receipt(Outcome::Refused { why: "this text is not taken".into() });
             }
             let mut acked = 0;
             for (seq, message) in batch.messages {
@@ -105,7 +116,7 @@ impl Upstream for Store {
                     received.order.push(message);
                 }
             }
-            Ok(StatusAck { outbox: batch.outbox, acked_through: acked })
+            receipt(Outcome::Stored { through: acked })
         })
     }
 
@@ -131,11 +142,22 @@ async fn manifest(State(store): State<Store>, Path(digest): Path<Digest>) -> Res
     found.map_or(StatusCode::NOT_FOUND.into_response(), |bytes| Bytes::from(bytes).into_response())
 }
 
-async fn file(State(store): State<Store>, Path((_, digest)): Path<(Digest, Digest)>) -> Response {
-    let mut received = store.0.lock().unwrap();
-    received.files_asked += 1;
-    let found = received.files.get(&digest).cloned();
-    found.map_or(StatusCode::NOT_FOUND.into_response(), |bytes| Bytes::from(bytes).into_response())
+async fn file(
+    State(store): State<Store>,
+    Path((_, digest)): Path<(Digest, Digest)>,
+    headers: axum::http::HeaderMap,
+) -> Response {
+    let found = {
+        let mut received = store.0.lock().unwrap();
+        received.files_asked += 1;
+        received.files.get(&digest).cloned()
+    };
+    let Some(bytes) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let range = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-'));
+    match range.map(|from| from.parse::<usize>().unwrap()) {
+        Some(from) => (StatusCode::PARTIAL_CONTENT, Bytes::from(bytes).slice(from..)).into_response(),
+        None => Bytes::from(bytes).into_response(),
+    }
 }
 
 /// The right manifest and other bytes of the right length.
@@ -144,6 +166,15 @@ async fn wrong_file(State(store): State<Store>, Path((_, digest)): Path<(Digest,
     found.map_or(StatusCode::NOT_FOUND.into_response(), |bytes| {
         Bytes::from(bytes.iter().map(|byte| byte ^ 1).collect::<Vec<_>>()).into_response()
     })
+}
+
+fn points(store: Store) -> Router {
+    Router::new()
+        .route("/dp/v1/manifests/{digest}", get(manifest))
+        .route("/dp/v1/files/{manifest}/{digest}", get(file))
+        .route("/bad/dp/v1/manifests/{digest}", get(manifest))
+        .route("/bad/dp/v1/files/{manifest}/{digest}", get(wrong_file))
+        .with_state(store)
 }
 
 fn endpoints(url: &str) -> Endpoints {
@@ -175,7 +206,7 @@ fn issue(authority: &CertificateAuthority, id: &str, csr_pem: &str, lifetime: Du
 pub(crate) struct Site {
     runtime: tokio::runtime::Runtime,
     authority: Arc<CertificateAuthority>,
-    key: SiteKey,
+    key: Arc<SiteKey>,
     pub(crate) url: String,
     published: watch::Sender<Arc<Published>>,
     store: Store,
@@ -185,6 +216,8 @@ pub(crate) struct Site {
     locations: Vec<(VersionRef, Vec<PointRef>)>,
     /// What clients are told about their agent.
     pub(crate) config: AgentConfig,
+    /// Access points that clients ask before the site's own.
+    pub(crate) first_access_points: Vec<String>,
 }
 
 impl Site {
@@ -198,38 +231,49 @@ impl Site {
         let certificate = ServingCertificate::new(&issued.chain_pem, &serving).unwrap();
         let tls = ServerTls::devices(certificate, authority.certificate_pem()).unwrap();
         let (published, receiver) = watch::channel(Arc::new(Published::default()));
-        let store = Store::default();
+        let key = Arc::new(SiteKey::generate().unwrap());
+        let store = Store(Arc::default(), key.clone());
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let renewals = Router::new()
             .route("/v1/renew", post(renew))
             .with_state(Renewals { authority: authority.clone(), endpoints: endpoints(&url) });
-        let points = Router::new()
-            .route("/dp/v1/manifests/{digest}", get(manifest))
-            .route("/dp/v1/files/{manifest}/{digest}", get(file))
-            .route("/bad/dp/v1/manifests/{digest}", get(manifest))
-            .route("/bad/dp/v1/files/{manifest}/{digest}", get(wrong_file))
-            .with_state(store.clone());
+        let points = points(store.clone());
         let router = routes::router(Cap::new(receiver, Arc::new(store.clone()))).merge(points).merge(renewals);
         let shutdown = CancellationToken::new();
         runtime.spawn(serve(listener, tls, router, Limits::default(), Arc::new(|_| true), shutdown.clone()));
         let config = AgentConfig { poll_interval: Span::from_secs(30), ..AgentConfig::default() };
-        let key = SiteKey::generate().unwrap();
         let (records, locations) = (HashMap::new(), Vec::new());
-        Self { runtime, authority, key, url, published, store, version: 0, shutdown, records, locations, config }
+        let first_access_points = Vec::new();
+        Self {
+            runtime,
+            authority,
+            key,
+            url,
+            published,
+            store,
+            version: 0,
+            shutdown,
+            records,
+            locations,
+            config,
+            first_access_points,
+        }
     }
 
     /// Makes the state directory of a client that has joined, with a certificate of this life.
     pub(crate) fn join(&self, state: &std::path::Path, lifetime: Duration) {
         waybill::agent::session::make_state(state).unwrap();
         let key = DeviceKey::load_or_create(&state.join("device.key")).unwrap();
+        let mut endpoints = endpoints(&self.url);
+        endpoints.cap_urls.splice(0..0, self.first_access_points.clone());
         let session = Session {
             id: CLIENT.into(),
             site_id: SITE_ID.into(),
             certificate_pem: issue(&self.authority, CLIENT, &key.csr_pem().unwrap(), lifetime),
             ca_pem: self.authority.certificate_pem().into(),
             keys: TrustedKeys::from_iter([self.key.public()]),
-            endpoints: endpoints(&self.url),
+            endpoints,
             enrolment_url: self.url.clone(),
             epoch: 1,
         };
@@ -329,59 +373,5 @@ impl Drop for Site {
         // The runtime field is dropped afterwards and would wait for open long polls.
         let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
         std::mem::replace(&mut self.runtime, other).shutdown_background();
-    }
-}
-
-fn identity(program: &str) -> ProgramIdentity {
-    ProgramIdentity {
-        site: SITE_ID.into(),
-        namespace: "default".into(),
-        package: "tool".into(),
-        program: program.into(),
-    }
-}
-
-/// A program that runs a script of the package.
-pub(crate) fn program(name: &str, argv: &[&str]) -> RecordProgram {
-    RecordProgram {
-        name: name.into(),
-        argv: argv.iter().map(ToString::to_string).collect(),
-        cwd: None,
-        env: vec![],
-        run_as: None,
-        max_runtime: Span::from_secs(60),
-        platforms: vec![],
-        disk_space_bytes: 0,
-        success_codes: vec![0],
-        depends_on: None,
-        disabled: false,
-    }
-}
-
-pub(crate) fn record(content: Option<Digest>, programs: Vec<RecordProgram>) -> PackageRecord {
-    PackageRecord {
-        site: SITE_ID.into(),
-        namespace: "default".into(),
-        package: "tool".into(),
-        source_version: 1,
-        content,
-        size_bytes: 0,
-        programs,
-    }
-}
-
-/// An assigned offer.
-pub(crate) fn assigned(advertisement: &str, program: &str, record: Digest) -> Offer {
-    Offer {
-        advertisement: ObjectName::new("default", advertisement),
-        program: identity(program),
-        record,
-        start: None,
-        expires: None,
-        assignments: vec![Assignment::AsSoonAsPossible],
-        user_may_start: false,
-        rerun: Rerun::IfFailed,
-        rerun_token: None,
-        suspended: false,
     }
 }

@@ -184,6 +184,32 @@ fn health(listener: SocketAddr) {
         assert!(told.starts_with("HTTP/1.1 200"), "{path}: {told}");
         names_nothing(&told);
     }
+    let told = get_plain(listener, "/metrics");
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    names_nothing(&told);
+    for series in [
+        "waybill_reconciles_total{kind=\"Package\",outcome=\"done\"} ",
+        "waybill_reconcile_duration_seconds_count{kind=\"Advertisement\"} ",
+        "waybill_database_writes_waiting ",
+        "waybill_requests_total{listener=\"devices\",class=\"2xx\"} ",
+        "waybill_requests_total{listener=\"enrolment\",class=\"4xx\"} ",
+        "waybill_requests_total{listener=\"kubernetes-api\",class=\"4xx\"} ",
+        "waybill_sent_bytes_total{listener=\"devices\"} ",
+        "waybill_status_messages_accepted_total ",
+        "waybill_policies_compiled_total ",
+    ] {
+        let value = told.lines().find_map(|line| line.strip_prefix(series)?.parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value > 0.0 || series.contains("waiting")), "{series}: {told}");
+    }
+    // How well they are depends on this machine's disk; how many there are does not.
+    for (series, sum) in [
+        ("waybill_offers", 1.0),
+        ("waybill_site_systems{role=\"cap\",", 1.0),
+        ("waybill_site_systems{role=\"dp\",", 2.0),
+    ] {
+        let values = told.lines().filter(|line| line.starts_with(series)).filter_map(|line| line.rsplit(' ').next());
+        assert_eq!(values.map(|value| value.parse::<f64>().unwrap()).sum::<f64>(), sum, "{series}: {told}");
+    }
     for path in ["/", "/cap/v1/policy", "/v1/enrol", "/apis", "/site/v1/snapshot", "/debug/pprof"] {
         let told = get_plain(listener, path);
         assert!(told.starts_with("HTTP/1.1 404"), "{path}: {told}");

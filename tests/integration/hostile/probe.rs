@@ -88,6 +88,38 @@ pub(super) fn get(
     versions: &[&'static SupportedProtocolVersion],
     path: &str,
 ) -> Option<String> {
+    get_with_head(addr, caller, versions, path, "")
+}
+
+/// As [`get`], with more lines in the head.
+pub(super) fn get_with_head(
+    addr: SocketAddr,
+    caller: Option<&Caller>,
+    versions: &[&'static SupportedProtocolVersion],
+    path: &str,
+    head: &str,
+) -> Option<String> {
+    let mut tls = connect(addr, caller, versions);
+    // With TLS 1.3 a refusal arrives after the client has finished its part, so only an answer shows a connection.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}\r\n");
+    let mut answer = Vec::new();
+    let told = tls.write_all(request.as_bytes()).and_then(|()| tls.read_to_end(&mut answer));
+    match told {
+        Err(error) if answer.is_empty() => {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "{addr} neither answers nor closes");
+            None
+        }
+        // Some close without the good-bye of TLS.
+        _ => (!answer.is_empty()).then(|| String::from_utf8_lossy(&answer).into_owned()),
+    }
+}
+
+/// A connection over TLS; whether the server wants it shows when it is used.
+fn connect(
+    addr: SocketAddr,
+    caller: Option<&Caller>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
@@ -100,19 +132,38 @@ pub(super) fn get(
     };
     let stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let name = ServerName::from(addr.ip());
-    let mut tls = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream);
-    // With TLS 1.3 a refusal arrives after the client has finished its part, so only an answer shows a connection.
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    let mut answer = Vec::new();
-    let told = tls.write_all(request.as_bytes()).and_then(|()| tls.read_to_end(&mut answer));
-    match told {
-        Err(error) if answer.is_empty() => {
-            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "{addr} neither answers nor closes");
-            None
+    StreamOwned::new(ClientConnection::new(Arc::new(config), ServerName::from(addr.ip())).unwrap(), stream)
+}
+
+/// A connection that stays open between requests.
+pub(super) struct Held(StreamOwned<ClientConnection, TcpStream>);
+
+impl Held {
+    /// Opens one to a port of this machine, without a certificate that could end meanwhile, and asks once.
+    pub(super) fn open(port: u16) -> Self {
+        let mut held = Self(connect((Ipv4Addr::LOCALHOST, port).into(), None, &[&rustls::version::TLS13]));
+        assert!(held.answers());
+        held
+    }
+
+    /// What the server showed.
+    pub(super) fn server(&self) -> Vec<u8> {
+        self.0.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    /// Whether another request is answered, to its end.
+    pub(super) fn answers(&mut self) -> bool {
+        let mut answer = String::new();
+        let asked = self.0.write_all(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut byte = [0];
+        while !answer.ends_with("\r\n\r\n") {
+            if asked.is_err() || self.0.read_exact(&mut byte).is_err() {
+                return false;
+            }
+            answer.push(char::from(byte[0]));
         }
-        // Some close without the good-bye of TLS.
-        _ => (!answer.is_empty()).then(|| String::from_utf8_lossy(&answer).into_owned()),
+        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+        answer.starts_with("HTTP/1.1 ") && self.0.read_exact(&mut vec![0; length]).is_ok()
     }
 }
 

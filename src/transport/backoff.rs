@@ -10,26 +10,28 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// A pause that grows.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The next pause, between half and all of its full length.
-    pub(super) fn next(&mut self) -> Duration {
+    #[allow(clippy::should_implement_trait, reason = "it never ends")]
+    pub fn next(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures += 1;
         full / 2 + jitter(full / 2)
     }
 
     /// It worked: the next pause is short again.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
 /// Something between zero and `most`.
-pub(super) fn jitter(most: Duration) -> Duration {
+#[must_use]
+pub fn jitter(most: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().as_u128() as u32;
     most.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
