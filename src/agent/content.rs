@@ -33,9 +33,6 @@ const OLD: &str = ".old-";
 /// Beginning of the names of trees that are being built; see [`tree::install`].
 const STAGING: &str = ".staging-";
 
-/// Mode of the directories of a tree that programs run in: nobody makes, removes or renames anything there.
-const SEALED_MODE: u32 = 0o555;
-
 /// Why content is not here.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -233,7 +230,7 @@ fn find(directory: &Path, content: &Digest) -> Option<TicketContent> {
     let sound = dir.is_dir() && verify::verify_tree(&dir, &parsed).is_ok_and(|faults| faults.is_empty());
     let manifest = manifest_path(directory, content);
     // Again, for a crash may have come between the tree and its seal.
-    let sealed = sound && seal(&dir, &parsed, SEALED_MODE).is_ok();
+    let sealed = sound && seal(&dir, &parsed, tree::SEALED_MODE).is_ok();
     sealed.then_some(TicketContent { dir, manifest, manifest_digest: *content })
 }
 
@@ -286,7 +283,7 @@ impl Source {
             ContentError::Fetch { source, .. } => self.failed(&source),
             other => CacheError::Disk(other.to_string()),
         })?;
-        seal(&dir, &manifest, SEALED_MODE).map_err(disk)?;
+        seal(&dir, &manifest, tree::SEALED_MODE).map_err(disk)?;
         Ok(TicketContent { dir, manifest: path, manifest_digest: self.content })
     }
 

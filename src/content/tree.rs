@@ -22,6 +22,8 @@ use super::path::SafePath;
 
 /// Directories of a built tree. Their owner keeps the right to write: repair and removal need it.
 pub const DIRECTORY_MODE: u32 = 0o755;
+/// Directories of a tree that is only used from now on, as on a client: nobody writes there, but for root.
+pub const SEALED_MODE: u32 = 0o555;
 /// Files from this size on are begun first, so that the last thread does not end with the largest.
 const LARGE_BYTES: u64 = 8 << 20;
 

@@ -15,7 +15,7 @@ use super::digest::Hasher;
 use super::direct::Reader;
 use super::error::ContentError;
 use super::manifest::{Entry, Manifest};
-use super::tree::{DIRECTORY_MODE, file_mode};
+use super::tree::{DIRECTORY_MODE, SEALED_MODE, file_mode};
 
 /// What is wrong with a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ fn look_around(top: &Dir, manifest: &Manifest) -> io::Result<Vec<Fault>> {
             }
             Err(e) => return Err(e),
         };
-        if rustix::fs::fstat(&directory)?.st_mode & 0o7777 != DIRECTORY_MODE {
+        if ![DIRECTORY_MODE, SEALED_MODE].contains(&(rustix::fs::fstat(&directory)?.st_mode & 0o7777)) {
             faults.push(Fault { path: path.clone(), kind: FaultKind::WrongMode });
         }
         for name in directory.names(usize::MAX)? {

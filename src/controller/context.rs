@@ -9,7 +9,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
-use super::{nudge::Nudges, pace::Pace};
+use super::{looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
     api::{
         advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
@@ -142,6 +142,8 @@ pub struct Context {
     pub database: Database,
     /// Reads package sources into the library.
     pub read_source: ReadSource,
+    /// What was read of them already.
+    pub looks: Arc<SourceLooks>,
     /// Who this site is.
     pub site: SiteIdentity,
     /// Signs records.

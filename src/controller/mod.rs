@@ -10,6 +10,7 @@ pub mod context;
 mod distribution;
 mod distribution_point;
 pub mod error;
+pub mod looks;
 pub mod nudge;
 pub mod pace;
 mod package;

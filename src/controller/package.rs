@@ -10,6 +10,7 @@ use super::{
     Reconciled,
     context::{Context, SourcePlace, SourceRead},
     error::Error,
+    looks::Look,
     placement, record, removal,
     report::Report,
 };
@@ -17,11 +18,15 @@ use crate::{
     api::{
         conditions::Readiness,
         package::{Package, Source},
+        reconcile_requested,
     },
     clock,
     content::digest::Digest,
-    db::versions::{self, PackageKey, VersionRow},
-    model::{identity::ObjectName, quantity::display_bytes, reason::Reason},
+    db::{
+        locations,
+        versions::{self, PackageKey, VersionRow},
+    },
+    model::{identity::ObjectName, quantity::display_bytes, reason::Reason, state::LocationState},
 };
 
 /// Sources are read again this often without any event.
@@ -37,6 +42,7 @@ impl Reconciled for Package {
     async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         if self.metadata.deletion_timestamp.is_some() {
+            ctx.looks.forget(&name);
             return removal::reconcile(self, &name, ctx).await;
         }
         if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
@@ -86,7 +92,8 @@ fn fields(report: Report, current: Option<&VersionRow>) -> Report {
         .field("sourceDate", date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// Reads the source and counts a new version if, and only if, its bytes changed.
+/// Reads the source, unless nothing can have changed since it was read, and counts a new version if, and only if, its bytes
+/// changed.
 async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> Result<(), Error> {
     let Source::Directory(directory) = &package.spec.source else { return Ok(()) };
     let current = {
@@ -103,13 +110,28 @@ async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> R
             hold: revision.hold.clone(),
         }
     };
-    let SourceRead { content, size_bytes, files } = (ctx.read_source)(place).await.map_err(|failure| {
+    let look = |content| Look {
+        base: place.base.clone(),
+        directory: place.directory.clone(),
+        requested: reconcile_requested(&package.metadata).map(str::to_owned),
+        content,
+    };
+    if let Some(version) = &current
+        && ctx.looks.holds(&key.package, &look(version.content), clock::now(), ctx.at_latest(SOURCE_INTERVAL))
+        && !copies_fail(&key.package, ctx).await?
+    {
+        return Ok(());
+    }
+    let begun = ctx.looks.begin();
+    let read = (ctx.read_source)(place.clone()).await;
+    let SourceRead { content, size_bytes, files } = read.map_err(|failure| {
         if failure.passes {
             Error::Transient { reason: failure.reason, text: failure.text }
         } else {
             Error::stalled(failure.reason, failure.text)
         }
     })?;
+    ctx.looks.keep(&key.package, begun, look(content), clock::now());
     if current.is_some_and(|version| version.content == content && version.files == files) {
         return Ok(());
     }
@@ -123,6 +145,13 @@ async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> R
         })
         .await?;
     Ok(())
+}
+
+/// Whether a point cannot get what it should hold: the library may have lost it, and reading the source brings it back.
+async fn copies_fail(package: &ObjectName, ctx: &Context) -> Result<bool, Error> {
+    let package = package.clone();
+    let rows = ctx.database.read(move |connection| locations::of_package(connection, &package)).await?;
+    Ok(rows.iter().any(|row| matches!(row.state, LocationState::InstallRetrying | LocationState::InstallFailed)))
 }
 
 /// Version and content that the object shows: what the counter goes on from if the database was lost.

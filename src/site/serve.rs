@@ -39,6 +39,7 @@ use crate::{
     content::{ContentError, library::Library},
     controller::{
         context::{Context, Revision, SiteIdentity},
+        looks::SourceLooks,
         start::Controllers,
     },
     db::{self, Database, DbError},
@@ -207,9 +208,11 @@ async fn assemble(
     for root in &options.source_roots {
         roots.push(root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error))?);
     }
+    let looks = Arc::<SourceLooks>::default();
     let ctx = Arc::new(Context {
         client: client.clone(),
         database: database.clone(),
+        looks: looks.clone(),
         read_source: sources::reader(library.clone(), roots.clone(), Guarded::new(state.path())),
         site: site.clone(),
         key: key.clone(),
@@ -337,7 +340,7 @@ async fn assemble(
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
         () = shelf::keep(database.clone(), library, stores.packages.clone()) => Err(SiteError::Ended("the collection of old content")),
-        () = sources::follow(stores.clone(), revision, roots, nudges.clone()) => Err(SiteError::Ended("the watch of sources")),
+        () = sources::follow(stores.clone(), revision, roots, looks, nudges.clone()) => Err(SiteError::Ended("the watch of sources")),
         () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
         done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
         () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),

@@ -15,6 +15,7 @@ use crate::{
     content::library::Library,
     controller::{
         context::{ReadSource, Revision, SourceFailure, SourcePlace, SourceRead, Stores},
+        looks::SourceLooks,
         nudge::Nudges,
     },
     model::{identity::ObjectName, reason::Reason},
@@ -32,13 +33,20 @@ const SNAPSHOTS_MAX: usize = 2;
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Watches the sources of all packages and lets those look whose files changed, until the task is dropped.
-pub(super) async fn follow(stores: Stores, revision: watch::Receiver<Revision>, roots: Vec<PathBuf>, nudges: Nudges) {
+pub(super) async fn follow(
+    stores: Stores,
+    revision: watch::Receiver<Revision>,
+    roots: Vec<PathBuf>,
+    looks: Arc<SourceLooks>,
+    nudges: Nudges,
+) {
     let mut watch = SourceWatch::new();
     loop {
         let packages = watched(&stores, &revision.borrow(), &roots);
         watch.follow(&packages.keys().cloned().collect());
         let changed = tokio::time::timeout(WATCH_INTERVAL, watch.next()).await.unwrap_or_default();
         for name in changed.iter().filter_map(|directory| packages.get(directory)).flatten() {
+            looks.changed(name);
             nudges.package(name);
         }
     }

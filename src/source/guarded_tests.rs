@@ -24,7 +24,7 @@ fn the_system_and_the_state_are_never_a_package() {
         }
     };
     let base = at("base");
-    for path in ["/etc", "/etc/.", "//etc/", "/usr", "/usr/bin", "/usr/share", "/proc/self", "/dev"] {
+    for path in ["/etc", "/etc/.", "//etc/", "/usr", "/usr/bin", "/usr/share", "/proc/sys", "/dev"] {
         assert_eq!(why(path, &base), Some(System), "{path}");
     }
     assert_eq!(why("/", &base), Some(AroundSystem));
