@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use kube::{
-    ResourceExt,
+    Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
 use tokio::sync::watch;
@@ -80,6 +80,26 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// Whether the watches have delivered, of every kind, what has these resourceVersions. Events of one kind come in
+    /// order, so any later one of the kind says it too.
+    #[must_use]
+    pub fn have_seen(&self, versions: &BTreeMap<String, u64>) -> bool {
+        versions.iter().all(|(kind, version)| {
+            let seen = match kind.as_str() {
+                "Site" => newest(&self.sites),
+                "DistributionPoint" => newest(&self.points),
+                "ClientAgentConfig" => newest(&self.configs),
+                "Package" => newest(&self.packages),
+                "Program" => newest(&self.programs),
+                "Distribution" => newest(&self.distributions),
+                "Collection" => newest(&self.collections),
+                "Advertisement" => newest(&self.advertisements),
+                _ => return true,
+            };
+            seen >= *version
+        })
+    }
+
     /// Waits until every watch has listed what there is.
     pub async fn listed(&self) {
         // An end of a watch before it has listed is the end of the process.
@@ -116,6 +136,15 @@ pub struct SourceFailure {
     pub text: String,
     /// Whether trying again may help without anybody doing something.
     pub passes: bool,
+}
+
+/// The highest resourceVersion among the objects that a watch has delivered.
+fn newest<K>(store: &Store<K>) -> u64
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let version = |object: &Arc<K>| object.meta().resource_version.as_ref()?.parse().ok();
+    store.state().iter().filter_map(version).max().unwrap_or_default()
 }
 
 /// Where a package's source is to be found.

@@ -1,6 +1,6 @@
 //! Where a sync stands, as the rest of the site sees it. Does not change anything.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -26,6 +26,8 @@ pub struct RevisionState {
     pub root: PathBuf,
     /// Keeps `root` in place in branch mode: hold a clone while reading from it.
     pub export: Option<HeldExport>,
+    /// The highest resourceVersion that applying gave, by kind: who watches has seen the revision once it has seen these.
+    pub written: BTreeMap<String, u64>,
     /// How many objects the sync owns.
     pub objects: usize,
     /// What is wrong or ignored.
@@ -45,6 +47,7 @@ impl Default for RevisionState {
             applied_at: None,
             root: PathBuf::new(),
             export: None,
+            written: BTreeMap::new(),
             objects: 0,
             diagnostics: Vec::new(),
             guard: None,

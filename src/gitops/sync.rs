@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
-use kube::Client;
+use kube::{Client, ResourceExt as _, api::DynamicObject};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,7 @@ pub async fn run(
         failures: BTreeMap::new(),
         missing: BTreeMap::new(),
         settled_at: None,
+        written: BTreeMap::new(),
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -105,8 +106,8 @@ pub async fn run(
     Ok(())
 }
 
-/// What the API server holds after a write.
-type WriteResult = Result<LiveObject, WriteError>;
+/// What the API server holds after a write, and the resourceVersion of that.
+type WriteResult = Result<(LiveObject, u64), WriteError>;
 
 /// A write that failed.
 #[derive(Debug)]
@@ -129,6 +130,8 @@ struct Sync {
     missing: BTreeMap<ObjectKey, Instant>,
     /// When the first of those that are missing for too short a time may be removed.
     settled_at: Option<Instant>,
+    /// See [`RevisionState::written`].
+    written: BTreeMap<String, u64>,
 }
 
 impl Sync {
@@ -236,6 +239,9 @@ impl Sync {
 
     async fn carry_out(&mut self, plan: &Plan, revision: &Revision) {
         let before = self.ledger.objects.clone();
+        if plan.has_writes() {
+            self.written.clear();
+        }
         for namespace in &plan.namespaces {
             if let Err(error) = apply::ensure_namespace(&self.client, namespace).await {
                 tracing::warn!(namespace, error = %chain(&error), "git sync could not create a namespace");
@@ -280,14 +286,17 @@ impl Sync {
             tracing::debug!(object = %loaded.key, ?why, "git sync applies");
             let Some(kind) = kinds.get(&loaded.key.kind) else { return (index, Err(WriteError::Timeout)) };
             let applied = apply::apply(&client, kind, &loaded.key, &apply::desired(loaded, &sync, &id)).await;
-            (index, applied.map(|object| LiveObject::of(&object)))
+            let version = |object: &DynamicObject| object.resource_version()?.parse().ok();
+            (index, applied.map(|object| (LiveObject::of(&object), version(&object).unwrap_or_default())))
         };
         write.boxed()
     }
 
     fn note_applied(&mut self, loaded: &Loaded, result: WriteResult) {
         match result {
-            Ok(live) => {
+            Ok((live, version)) => {
+                let newest = self.written.entry(loaded.key.kind.clone()).or_default();
+                *newest = version.max(*newest);
                 self.failures.remove(&loaded.key);
                 let owned = Owned {
                     file: loaded.file.clone(),
@@ -329,6 +338,7 @@ impl Sync {
             applied_at: None,
             root: revision.root.clone(),
             export: revision.export.clone().map(HeldExport),
+            written: self.written.clone(),
             objects: self.ledger.objects.len(),
             diagnostics: bounded(diagnostics),
             guard: plan.guard,

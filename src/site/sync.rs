@@ -1,6 +1,6 @@
 //! Ties git sync to the controllers: what it reports becomes the revision in force, and its end lets packages look.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::{Api, ResourceExt, api::ObjectMeta};
 use tokio::sync::watch;
@@ -21,6 +21,11 @@ use crate::{
 /// Problems and removals listed in `Site.status.sync` at most; the schema says the same.
 const LISTED_MAX: usize = 50;
 
+/// Watches that are further behind are not waited for.
+const WATCHES_MAX: Duration = Duration::from_secs(5);
+/// How often they are looked at meanwhile.
+const WATCHES_LOOK: Duration = Duration::from_millis(5);
+
 /// Follows git sync until it ends.
 pub(super) async fn follow(
     mut states: watch::Receiver<RevisionState>,
@@ -31,6 +36,13 @@ pub(super) async fn follow(
 ) {
     loop {
         let state = states.borrow_and_update().clone();
+        if !state.applying {
+            // What the API has answered reaches the watches a moment later; half a revision must not be seen there either.
+            tokio::select! {
+                changed = states.changed() => if changed.is_err() { return } else { continue },
+                () = whole(&stores, &state.written) => {}
+            }
+        }
         let was_applying = revision.borrow().applying;
         let before = revision.borrow().root.clone();
         let now = Revision {
@@ -50,6 +62,14 @@ pub(super) async fn follow(
         if states.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Waits until the watches have delivered these resourceVersions, but not for ever: an object that was deleted since shows none.
+async fn whole(stores: &Stores, written: &BTreeMap<String, u64>) {
+    let until = tokio::time::Instant::now() + WATCHES_MAX;
+    while !stores.have_seen(written) && tokio::time::Instant::now() < until {
+        tokio::time::sleep(WATCHES_LOOK).await;
     }
 }
 
