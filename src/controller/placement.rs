@@ -84,12 +84,12 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<(Facts, Ledger),
     let deleting = object.as_ref().is_none_or(|object| object.metadata.deletion_timestamp.is_some());
     let forced = object.as_ref().is_some_and(|object| object.annotations().contains_key(FORCE_REMOVAL_ANNOTATION));
     let evaluated = ctx.evaluated.borrow().clone();
-    let offered: BTreeSet<_> = evaluated
-        .compiled
-        .readers
-        .keys()
-        .copied()
-        .filter(|content| versions.iter().any(|one| one.content == *content))
+    // Content may be offered for another package that has the same bytes: that is no reason to keep this one.
+    let is_offered = evaluated.compiled.offered.contains_key(package);
+    let offered: BTreeSet<_> = versions
+        .iter()
+        .map(|version| version.content)
+        .filter(|content| is_offered && evaluated.compiled.readers.contains_key(content))
         .collect();
     let facts = Facts {
         versions: versions.iter().map(|version| version_ref(package, version)).collect(),

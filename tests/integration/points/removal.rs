@@ -37,3 +37,23 @@ fn a_package_goes_when_every_point_has_removed_it_also_the_one_that_was_off() {
     assert!(!world.published("dp", "tool"), "not before the content");
     assert!(world.published("dp", "other") && world.published("site/dp", "other"), "the other package stays");
 }
+
+#[test]
+fn a_package_goes_although_another_one_with_the_same_bytes_is_offered() {
+    let mut world = World::new();
+    for package in ["kept", "twin"] {
+        world.write(&format!("packages/{package}/install.sh"), "#!/bin/sh\ntrue\n");
+        world.declare(package);
+        world.advertise(package);
+    }
+    world.start("site");
+    world.join(&["client"]);
+    for package in ["kept", "twin"] {
+        let path = format!("{DECLARED}/advertisements/{package}");
+        world.until("it ran", |world| world.ask("GET", &path, None)["status"]["clients"]["succeeded"] == 1);
+    }
+    world.take_out("twin-offer.yaml");
+    world.take_out("twin.yaml");
+    world.until("the twin is gone", |world| world.is_gone(&format!("{DECLARED}/packages/twin")));
+    assert!(world.published("site/dp", "kept") && !world.published("site/dp", "twin"));
+}
