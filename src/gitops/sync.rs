@@ -106,6 +106,9 @@ pub async fn run(
     Ok(())
 }
 
+/// Who reads revisions learns that one begins before its first write: two quick writes are over before a task is woken.
+const BEGINNING: Duration = Duration::from_millis(50);
+
 /// What the API server holds after a write, and the resourceVersion of that.
 type WriteResult = Result<(LiveObject, u64), WriteError>;
 
@@ -184,11 +187,14 @@ impl Sync {
         let plan = self.decide(&revision);
         let changed = self.revisions.borrow().revision != revision.id;
         if changed || plan.has_writes() {
-            self.revisions.send_if_modified(|state| {
+            let begins = self.revisions.send_if_modified(|state| {
                 let begins = !state.applying || state.revision != revision.id;
                 (state.applying, state.revision) = (true, revision.id.clone());
                 begins
             });
+            if begins && plan.has_writes() {
+                tokio::time::sleep(BEGINNING).await;
+            }
         }
         self.carry_out(&plan, &revision).await;
         self.report(&revision, plan);
