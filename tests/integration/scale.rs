@@ -336,18 +336,22 @@ async fn everything_at_once_costs_few_writes_and_then_none() {
         probe(&world, &client, restart).await;
         world.until("it comes to rest", PATIENCE, || watches.quiet_for(SILENCE)).await;
         let mut after = versions(&client).await;
-        after.retain(|name, _| !name.contains("/probe-"));
-        assert_same(&before, &after, "a restart");
+        after.retain(|name, _| !name.contains("/probe-") && !name.starts_with("Site "));
+        // The site's own summary may say that a point was away for a moment.
+        let others = before.iter().filter(|(name, _)| !name.starts_with("Site "));
+        let others = others.map(|(name, version)| (name.clone(), version.clone())).collect();
+        assert_same(&others, &after, "a restart");
     }
     // The sync compares everything again: a commit that changes nothing shows at the site, where it is reported.
     let client = world.client().await;
-    world.commit();
     let site = name("Site", "", "main");
+    let told = versions(&client).await.get(&site).cloned();
+    world.commit();
     let end = Instant::now() + PATIENCE;
     loop {
         let mut after = versions(&client).await;
         after.retain(|name, _| !name.contains("/probe-"));
-        let is_told = after.get(&site) != before.get(&site);
+        let is_told = after.get(&site) != told.as_ref();
         after.retain(|name, _| *name != site);
         let others = before.iter().filter(|(name, _)| **name != site);
         let others = others.map(|(name, version)| (name.clone(), version.clone())).collect();
