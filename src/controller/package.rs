@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Reconciled,
-    context::{Context, SourcePlace, SourceRead},
+    context::{Context, Revision, SourcePlace, SourceRead},
     error::Error,
     looks::Look,
     placement, record, removal,
@@ -49,19 +49,28 @@ impl Reconciled for Package {
             ctx.nudge_dependants_of_package(&name);
         }
         removal::ensure_finalizer(self, ctx).await?;
-        if ctx.revision.borrow().applying {
-            return Err(Error::Deferred { after: ctx.at_latest(REVISION_WAIT) });
+        let revision = ctx.revision.borrow().clone();
+        let half_a_revision = || Error::Deferred { after: ctx.at_latest(REVISION_WAIT) };
+        if revision.applying {
+            return Err(half_a_revision());
         }
         let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
         if !self.spec.suspend {
-            observe_source(self, &key, ctx).await?;
+            observe_source(self, &key, &revision, ctx).await?;
         }
         let versions = {
             let key = key.clone();
             ctx.database.read(move |connection| versions::list(connection, &key)).await?
         };
         let current = versions.first();
-        record::compile(self, &name, current, ctx).await?;
+        {
+            let _whole = ctx.compiling.try_read().map_err(|_| half_a_revision())?;
+            // Reading a source may take long: by now its programs may be those of another commit.
+            if ctx.revision.borrow().root != revision.root {
+                return Err(half_a_revision());
+            }
+            record::compile(self, &name, current, ctx).await?;
+        }
         placement::apply(&name, ctx).await?;
         let summary = placement::summary(&name, current, ctx).await?;
         let (reason, text) = match (self.spec.suspend, current) {
@@ -94,21 +103,18 @@ fn fields(report: Report, current: Option<&VersionRow>) -> Report {
 
 /// Reads the source, unless nothing can have changed since it was read, and counts a new version if, and only if, its bytes
 /// changed.
-async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> Result<(), Error> {
+async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision, ctx: &Context) -> Result<(), Error> {
     let Source::Directory(directory) = &package.spec.source else { return Ok(()) };
     let current = {
         let key = key.clone();
         ctx.database.read(move |connection| versions::current(connection, &key)).await?
     };
     // Relative sources lie in the tree that the manifests came from, of the same revision.
-    let place = {
-        let revision = ctx.revision.borrow();
-        SourcePlace {
-            content: current.as_ref().map(|version| version.content),
-            directory: directory.path.clone(),
-            base: revision.root.clone(),
-            hold: revision.hold.clone(),
-        }
+    let place = SourcePlace {
+        content: current.as_ref().map(|version| version.content),
+        directory: directory.path.clone(),
+        base: revision.root.clone(),
+        hold: revision.hold.clone(),
     };
     let look = |content| Look {
         base: place.base.clone(),

@@ -7,7 +7,7 @@ mod publish;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, broadcast, watch};
 
 use self::{facts::Clients, held::Holding};
 use super::access_points;
@@ -39,9 +39,6 @@ const DEBOUNCE: Duration = Duration::from_millis(15);
 /// ever: a client that is blocked meanwhile has to go.
 const APPLYING_MAX: Duration = Duration::from_secs(30);
 
-/// What the API has answered reaches the watches a moment later; half a revision must not be seen there either.
-const SETTLING: Duration = Duration::from_millis(50);
-
 /// Why an evaluation failed; the next one starts from the beginning.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OfferError {
@@ -69,6 +66,8 @@ pub(super) struct OfferManager {
     pub reevaluate: Arc<Notify>,
     /// Which manifests are in force.
     pub revision: watch::Receiver<Revision>,
+    /// Held for reading while policy is compiled: git sync does not write a revision meanwhile.
+    pub compiling: Arc<RwLock<()>>,
     /// Where the built-in access point is reached.
     pub device_url: String,
     /// Where results go for controllers.
@@ -97,13 +96,11 @@ impl OfferManager {
         // Policy from half of the objects would withdraw the offers of the other half.
         self.stores.listed().await;
         loop {
-            if self.revision.borrow().applying {
-                let whole = self.revision.wait_for(|revision| !revision.applying);
-                let _ = tokio::time::timeout(APPLYING_MAX, whole).await;
-                tokio::time::sleep(SETTLING).await;
-            }
+            let whole = tokio::time::timeout(APPLYING_MAX, self.whole()).await.ok();
             let started = tokio::time::Instant::now();
-            if let Err(error) = self.evaluate(&mut memory).await {
+            let evaluated = self.evaluate(&mut memory).await;
+            drop(whole);
+            if let Err(error) = evaluated {
                 tracing::error!(%error, "policy was not evaluated; clients keep what they have");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 self.reevaluate.notify_one();
@@ -118,6 +115,13 @@ impl OfferManager {
             tokio::time::sleep(pause).await;
             drain(&mut changes, &mut memory.clients);
         }
+    }
+
+    /// Waits until no revision is half applied; the next one waits as long as the answer is held.
+    async fn whole(&mut self) -> OwnedRwLockReadGuard<()> {
+        // An end of git sync is the end of the process.
+        let _ = self.revision.wait_for(|revision| !revision.applying).await;
+        self.compiling.clone().read_owned().await
     }
 
     async fn evaluate(&self, memory: &mut Memory) -> Result<(), OfferError> {

@@ -202,6 +202,7 @@ async fn assemble(
         enrolment_url: endpoints.enrolment_url.clone(),
         ca_sha256: endpoints.ca_sha256,
     });
+    let compiling = Arc::<tokio::sync::RwLock<()>>::default();
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let served = served_root(&options.served)?;
     let mut roots = vec![served.clone()];
@@ -220,6 +221,7 @@ async fn assemble(
         nudges: nudges.clone(),
         evaluated: evaluated.clone(),
         revision: revision.clone(),
+        compiling: compiling.clone(),
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
@@ -233,6 +235,7 @@ async fn assemble(
         key: key.clone(),
         reevaluate: reevaluate.clone(),
         revision: revision.clone(),
+        compiling: compiling.clone(),
         device_url: endpoints.device_url.clone(),
         evaluated: evaluated_sender,
         published: published_sender,
@@ -320,6 +323,7 @@ async fn assemble(
         name: site.name.clone(),
         resync: options.look_interval.unwrap_or(SYNC_INTERVAL),
         poll: options.look_interval.unwrap_or(POLL_INTERVAL),
+        compiling,
     };
     let git_sync = crate::gitops::sync::run(
         sync_config,

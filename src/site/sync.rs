@@ -1,6 +1,6 @@
 //! Ties git sync to the controllers: what it reports becomes the revision in force, and its end lets packages look.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kube::{Api, ResourceExt, api::ObjectMeta};
 use tokio::sync::watch;
@@ -14,7 +14,11 @@ use crate::{
         context::{Revision, Stores},
         nudge::Nudges,
     },
-    gitops::{diagnostic::Severity, sync::RevisionState},
+    gitops::{
+        diagnostic::Severity,
+        kinds::ObjectKey,
+        state::{RevisionState, Written},
+    },
     model::identity::ObjectName,
 };
 
@@ -43,18 +47,20 @@ pub(super) async fn follow(
                 () = whole(&stores, &state.written) => {}
             }
         }
-        let was_applying = revision.borrow().applying;
-        let before = revision.borrow().root.clone();
+        let before = revision.borrow().clone();
         let now = Revision {
             applying: state.applying,
             root: state.root.clone(),
             hold: state.export.clone().map(|export| Arc::new(export) as _),
             status: (!state.revision.is_empty() || state.problem.is_some()).then(|| status(&state)),
         };
-        let settled = !now.applying && (was_applying || before != now.root);
+        let is_applied = !now.applying;
+        let differs = before.applying || before.root != now.root;
         revision.send_replace(now);
+        // Only now: whoever compiles from here on finds the revision, and where its sources lie.
+        let ended = is_applied && state.turn.end();
         nudges.site(&site);
-        if settled {
+        if is_applied && (ended || differs) {
             for package in stores.packages.state() {
                 nudges.package(&ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()));
             }
@@ -65,10 +71,15 @@ pub(super) async fn follow(
     }
 }
 
-/// Waits until the watches have delivered these resourceVersions, but not for ever: an object that was deleted since shows none.
-async fn whole(stores: &Stores, written: &BTreeMap<String, u64>) {
+/// Waits until the watches have delivered what was written, but not for ever: an object that was deleted since shows no version.
+async fn whole(stores: &Stores, written: &Written) {
+    let seen = || {
+        let names = |key: &ObjectKey| ObjectName::new(key.namespace.clone().unwrap_or_default(), key.name.clone());
+        stores.have_seen(&written.versions)
+            && written.removed.iter().all(|key| stores.have_seen_removed(&key.kind, &names(key)))
+    };
     let until = tokio::time::Instant::now() + WATCHES_MAX;
-    while !stores.have_seen(written) && tokio::time::Instant::now() < until {
+    while !seen() && tokio::time::Instant::now() < until {
         tokio::time::sleep(WATCHES_LOOK).await;
     }
 }

@@ -107,6 +107,7 @@ impl World {
             name: "git".to_owned(),
             resync: self.resync,
             poll: POLL_INTERVAL,
+            compiling: Default::default(),
         };
         let client = self.server.client(Identity::Component("sync".to_owned()));
         let task = tokio::spawn(run(config, client, sender, shutdown.clone()));
