@@ -38,4 +38,6 @@ mod scale;
 #[cfg(feature = "server")]
 mod speed;
 #[cfg(feature = "server")]
+mod traffic;
+#[cfg(feature = "server")]
 mod world;
