@@ -11,6 +11,7 @@ mod dp;
 mod messages;
 mod point;
 mod show;
+mod site;
 mod status;
 mod sync;
 mod token;
@@ -37,6 +38,7 @@ struct Cli {
 enum Verb {
     Demo(demo::Demo),
     Up(up::Up),
+    Site(site::Site),
     Agent(agent::Agent),
     Dp(dp::DpVerb),
     Cap(cap::CapVerb),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Demo(verb) => verb.run().map(|()| 0),
         Verb::Up(verb) => verb.run().map(|()| 0),
+        Verb::Site(verb) => verb.run().map(|()| 0),
         Verb::Agent(verb) => verb.run(out).map(|()| 0),
         Verb::Dp(verb) => verb.run().map(|()| 0),
         Verb::Cap(verb) => verb.run().map(|()| 0),

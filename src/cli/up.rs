@@ -50,7 +50,7 @@ pub(super) struct Up {
 }
 
 /// `10.0.0.5` is `10.0.0.5` with the usual port.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let usual = Listen::FIRST_PORT + 1;
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, usual)))

@@ -43,7 +43,7 @@ pub struct Revision {
     pub root: PathBuf,
     /// Keeps that directory in place; a clone is held while it is read.
     pub hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
-    /// What the site's status says of it.
+    /// What the site's status says of it; the default where nothing is applied by git sync, `None` before its first word.
     pub status: Option<crate::api::site::SyncStatus>,
 }
 

@@ -4,10 +4,12 @@
 mod access_points;
 mod builtin;
 mod enrol;
+mod error;
 pub mod fleet;
 mod health;
 mod intake;
 mod listeners;
+mod objects;
 mod offers;
 mod options;
 mod points;
@@ -21,6 +23,7 @@ pub mod state;
 mod sync;
 
 pub use self::{
-    options::{Endpoints, Listen, Options, Served},
-    serve::{SiteError, run},
+    error::SiteError,
+    options::{Endpoints, Listen, ObjectsIn, Options, Served},
+    serve::run,
 };

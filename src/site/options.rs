@@ -22,6 +22,21 @@ pub enum Served {
         /// The branch.
         branch: String,
     },
+    /// From elsewhere: people and tools write the objects, and nothing is applied here.
+    Nothing,
+}
+
+/// Where objects live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ObjectsIn {
+    /// In the embedded Kubernetes API of this process.
+    #[default]
+    Here,
+    /// In a cluster.
+    Cluster {
+        /// How its API server is reached; otherwise as kubectl or a pod finds it.
+        kubeconfig: Option<PathBuf>,
+    },
 }
 
 /// The four listeners. Port 0 takes any free port.
@@ -70,6 +85,8 @@ impl Default for Listen {
 pub struct Options {
     /// Its state directory.
     pub state: PathBuf,
+    /// Where objects live.
+    pub objects: ObjectsIn,
     /// Where manifests come from.
     pub served: Served,
     /// The name of its `Site` object, and of its built-in points.
@@ -95,6 +112,7 @@ impl Options {
     pub fn new(state: PathBuf, served: Served) -> Self {
         Self {
             state,
+            objects: ObjectsIn::Here,
             served,
             name: "main".to_owned(),
             listen: Listen::default(),

@@ -2,7 +2,6 @@
 //! sync, listeners. Read [`assemble`] to see how the parts fit.
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -14,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     builtin::Builtin,
     enrol::Enrolment,
+    error::SiteError,
     fleet, health,
     intake::Intake,
     listeners::{Listeners, endpoints, names, write_endpoints},
+    objects::Objects,
     offers::OfferManager,
     options::{Endpoints, Options, Served},
     points::Points,
@@ -25,28 +26,23 @@ use super::{
     signals::Signals,
     snapshot::Snapshots,
     sources,
-    state::{StateDirectory, StateError},
+    state::StateDirectory,
     sync,
 };
 use crate::{
-    api,
-    apiserver::{
-        ApiServer, Identity, OpenError,
-        credentials::{Credentials, CredentialsError},
-    },
     cap::{self, Cap},
     clock,
-    content::{ContentError, library::Library},
+    content::library::Library,
     controller::{
         context::{Context, Revision, SiteIdentity},
         looks::SourceLooks,
         start::Controllers,
     },
-    db::{self, Database, DbError},
+    db::{self, Database},
     dp::{self, Dp},
     gitops::{
         revision::Source,
-        sync::{POLL_INTERVAL, RevisionState, SyncConfig, SyncError},
+        sync::{POLL_INTERVAL, SyncConfig},
     },
     source::Guarded,
     transport::{
@@ -54,71 +50,18 @@ use crate::{
         limits::Limits,
         measure::measured,
         server::{Allowed, serve, serve_plain},
-        serving::{Serving, ServingError},
-        tls::{ServerTls, TlsError},
+        serving::Serving,
+        tls::ServerTls,
     },
     trust::{
-        ca::{CaError, CertificateAuthority},
-        keys::{KeyError, SiteKey, TrustedKeys},
+        ca::CertificateAuthority,
+        keys::{SiteKey, TrustedKeys},
     },
     wire::{access::Snapshot, enrol},
 };
 
 /// Everything declared is compared with everything applied this often, whatever was noticed meanwhile.
 const SYNC_INTERVAL: Duration = Duration::from_secs(600);
-
-/// Why a site server does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The site database.
-    #[error("the site database cannot be used")]
-    Database(#[from] DbError),
-    /// The Kubernetes API's store.
-    #[error("the embedded Kubernetes API cannot be opened")]
-    Api(#[from] OpenError),
-    /// The Kubernetes API's credentials.
-    #[error("the credentials of the embedded Kubernetes API cannot be used")]
-    Credentials(#[from] CredentialsError),
-    /// The content library.
-    #[error("the content library cannot be opened")]
-    Library(#[from] ContentError),
-    /// The built-in distribution point.
-    #[error("the built-in distribution point cannot be opened")]
-    Point(#[from] dp::StoreError),
-    /// The site's keys.
-    #[error("the site's signing key cannot be used")]
-    Key(#[from] KeyError),
-    /// The device authority.
-    #[error("the device authority cannot be used")]
-    Authority(#[from] CaError),
-    /// A listener's certificate.
-    #[error(transparent)]
-    Serving(#[from] ServingError),
-    /// A listener's TLS.
-    #[error("a listener's TLS cannot be set up")]
-    Tls(#[from] TlsError),
-    /// A file for programs.
-    #[error("{0} cannot be written")]
-    Write(PathBuf, #[source] std::io::Error),
-    /// An address is taken or not ours.
-    #[error("cannot listen on {0}; is another site running? Choose another address")]
-    Listen(SocketAddr, #[source] std::io::Error),
-    /// A directory that was named does not exist.
-    #[error("{0} does not exist or cannot be read")]
-    Directory(PathBuf, #[source] std::io::Error),
-    /// The site's own objects cannot be made.
-    #[error("the site's own objects cannot be made")]
-    OwnObjects(#[source] Box<kube::Error>),
-    /// Git sync cannot begin.
-    #[error("git sync cannot begin")]
-    Sync(#[from] SyncError),
-    /// A part ended although nobody asked it to.
-    #[error("{0} ended unexpectedly; the log says more")]
-    Ended(&'static str),
-}
 
 /// Runs a site server until `shutdown` is cancelled. `ready` is told where it listens once everything is up.
 ///
@@ -143,8 +86,7 @@ struct Parts {
     library: Arc<Library>,
     key: Arc<SiteKey>,
     authority: Arc<CertificateAuthority>,
-    credentials: Credentials,
-    api: ApiServer,
+    objects: Objects,
     late: Arc<OnceLock<fleet::Late>>,
     site: SiteIdentity,
 }
@@ -156,19 +98,16 @@ impl Parts {
         let database = Database::open(&state.join("site.db"), now)?;
         let row = database.read(db::site::read).await?;
         let site = SiteIdentity { id: row.id, name: options.name.clone(), epoch: row.epoch };
-        let crds = api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap_or_default()).collect();
         let late = Arc::new(OnceLock::new());
         let fleet = fleet::Parts { database: database.clone(), site: site.clone(), late: late.clone() };
-        let fleet = Some(fleet::fleet(fleet));
-        let api = ApiServer::open(crate::apiserver::Options { database: state.join("api.db"), crds, fleet })?;
+        let objects = Objects::open(options, &state, fleet::fleet(fleet)).await?;
         Ok(Self {
             library: Arc::new(Library::open(&state.join("library"))?),
             key: Arc::new(SiteKey::load_or_create(&state.join("keys/site.key"))?),
             authority: Arc::new(CertificateAuthority::load_or_create(&state.join("devices"), &site.name, now)?),
-            credentials: Credentials::load_or_create(&state.join("api"), options.serving_lifetime, now)?,
             state,
             database,
-            api,
+            objects,
             late,
             site,
         })
@@ -182,11 +121,13 @@ async fn assemble(
     ready: oneshot::Sender<Endpoints>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
-    let Parts { state, database, library, key, authority, credentials, api, late, site } = parts;
+    let Parts { state, database, library, key, authority, objects, late, site } = parts;
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
-    let kubeconfigs = credentials.kubeconfigs(state.path(), &endpoints.api_url)?;
+    let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
+    let names = names(&options, &listeners);
+    let lifetime = options.serving_lifetime;
+    let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
     write_endpoints(&state, &endpoints)?;
-    let client = api.client(Identity::Component("site".into()));
     let own = sync::ensure_own_objects(&client, &site.name).await;
     own.map_err(|error| SiteError::OwnObjects(Box::new(error)))?;
 
@@ -204,10 +145,12 @@ async fn assemble(
     });
     let compiling = Arc::<tokio::sync::RwLock<()>>::default();
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let served = served_root(&options.served)?;
-    let mut roots = vec![served.clone()];
-    for root in &options.source_roots {
-        roots.push(root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error))?);
+    let source = source(&options.served)?;
+    let roots = roots(source.as_ref(), &options.source_roots)?;
+    if source.is_none() {
+        // What others write is in force as it is; relative sources lie beneath the first root.
+        let root = roots.first().cloned().unwrap_or_default();
+        revision_sender.send_replace(Revision { root, status: Some(Default::default()), ..Revision::default() });
     }
     let looks = Arc::<SourceLooks>::default();
     let ctx = Arc::new(Context {
@@ -284,12 +227,9 @@ async fn assemble(
     let dp = Dp::open(dp_config, Arc::new(builtin))?;
 
     // Listeners.
-    let names = names(&options, &listeners);
-    let serving = Serving::new(authority.clone(), names.clone(), options.serving_lifetime)?;
-    let api_serving = Serving::new(credentials.authority().clone(), names, options.serving_lifetime)?;
-    let api_tls = ServerTls::kubernetes(api_serving.certificate(), credentials.authority().certificate_pem())?;
+    let serving = Serving::new(authority.clone(), names, lifetime)?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
-    let enrolment_tls = ServerTls::enrolment(serving.certificate())?;
+    let enrolment_tls = ServerTls::anybody(serving.certificate())?;
     let cap = Cap::new(published.clone(), Arc::new(intake.clone()));
     let device_routes = SiteRoutes {
         points,
@@ -312,25 +252,21 @@ async fn assemble(
     };
     let anybody: Allowed = Arc::new(|_| true);
 
-    // Git sync.
-    let (states_sender, states) = watch::channel(RevisionState::default());
-    let sync_config = SyncConfig {
-        source: match &options.served {
-            Served::Directory(_) => Source::Directory(served),
-            Served::Branch { branch, .. } => Source::Branch { repository: served, branch: branch.clone() },
-        },
-        state: state.join("sync"),
-        name: site.name.clone(),
-        resync: options.look_interval.unwrap_or(SYNC_INTERVAL),
-        poll: options.look_interval.unwrap_or(POLL_INTERVAL),
-        compiling,
+    let sync = sync::Sync {
+        config: source.map(|source| SyncConfig {
+            source,
+            state: state.join("sync"),
+            name: site.name.clone(),
+            resync: options.look_interval.unwrap_or(SYNC_INTERVAL),
+            poll: options.look_interval.unwrap_or(POLL_INTERVAL),
+            compiling,
+        }),
+        client: sync_client,
+        revision: revision_sender,
+        stores: stores.clone(),
+        nudges: nudges.clone(),
+        site: site.name.clone(),
     };
-    let git_sync = crate::gitops::sync::run(
-        sync_config,
-        api.client(Identity::Component("git-sync".into())),
-        states_sender,
-        shutdown.clone(),
-    );
 
     let _ = ready.send(endpoints);
     tracing::info!(site = %site.name, "the site is served");
@@ -344,16 +280,13 @@ async fn assemble(
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
         () = shelf::keep(database.clone(), library, stores.packages.clone()) => Err(SiteError::Ended("the collection of old content")),
-        () = sources::follow(stores.clone(), revision, roots, looks, nudges.clone()) => Err(SiteError::Ended("the watch of sources")),
-        () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
-        done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
+        () = sources::follow(stores, revision, roots, looks, nudges) => Err(SiteError::Ended("the watch of sources")),
+        done = sync.run(shutdown.clone()) => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
         () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),
         () = dp.run(shutdown.clone()) => Err(SiteError::Ended("the built-in distribution point")),
         () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
-        () = api_serving.keep() => Err(SiteError::Ended("certificate renewal of the Kubernetes API")),
-        () = kubeconfigs.keep() => Err(SiteError::Ended("the renewal of kubeconfigs")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
-        () = api.serve(listeners.api, api_tls, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
+        () = api.serve(listeners.api, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
         () = serve(listeners.devices, devices_tls, device_routes, device_limits, allowed, shutdown.clone()) =>
             Err(SiteError::Ended("the device listener")),
         () = serve(listeners.enrolment, enrolment_tls, enrolment_routes, limits, anybody, shutdown.clone()) =>
@@ -385,7 +318,23 @@ async fn refuse(database: Database, refused: watch::Sender<std::collections::BTr
     }
 }
 
-fn served_root(served: &Served) -> Result<PathBuf, SiteError> {
-    let (Served::Directory(path) | Served::Branch { repository: path, .. }) = served;
-    path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error))
+/// What git sync reads; nothing if objects come from elsewhere.
+fn source(served: &Served) -> Result<Option<Source>, SiteError> {
+    let found = |path: &PathBuf| path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error));
+    Ok(match served {
+        Served::Nothing => None,
+        Served::Directory(path) => Some(Source::Directory(found(path)?)),
+        Served::Branch { repository, branch } => {
+            Some(Source::Branch { repository: found(repository)?, branch: branch.clone() })
+        }
+    })
+}
+
+/// Where package sources may lie: what is served comes first.
+fn roots(source: Option<&Source>, more: &[PathBuf]) -> Result<Vec<PathBuf>, SiteError> {
+    let served = source.map(|source| match source {
+        Source::Directory(path) | Source::Branch { repository: path, .. } => Ok(path.clone()),
+    });
+    let more = more.iter().map(|root| root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error)));
+    served.into_iter().chain(more).collect()
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::{Api, ResourceExt, api::ObjectMeta};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
@@ -15,9 +16,11 @@ use crate::{
         nudge::Nudges,
     },
     gitops::{
+        self,
         diagnostic::Severity,
         kinds::ObjectKey,
         state::{RevisionState, Written},
+        sync::{SyncConfig, SyncError},
     },
     model::identity::ObjectName,
 };
@@ -30,8 +33,35 @@ const WATCHES_MAX: Duration = Duration::from_secs(5);
 /// How often they are looked at meanwhile.
 const WATCHES_LOOK: Duration = Duration::from_millis(5);
 
+/// Git sync with those whom its revisions concern.
+pub(super) struct Sync {
+    /// Without it nothing is applied, and what others write is in force as it is.
+    pub(super) config: Option<SyncConfig>,
+    pub(super) client: kube::Client,
+    pub(super) revision: watch::Sender<Revision>,
+    pub(super) stores: Stores,
+    pub(super) nudges: Nudges,
+    pub(super) site: String,
+}
+
+impl Sync {
+    /// Applies what is served and makes it the revision in force, until `shutdown`.
+    pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), SyncError> {
+        let Self { config, client, revision, stores, nudges, site } = self;
+        let Some(config) = config else {
+            shutdown.cancelled().await;
+            return Ok(());
+        };
+        let (sender, states) = watch::channel(RevisionState::default());
+        tokio::select! {
+            done = gitops::sync::run(config, client, sender, shutdown) => done,
+            () = follow(states, revision, stores, nudges, site) => Ok(()),
+        }
+    }
+}
+
 /// Follows git sync until it ends.
-pub(super) async fn follow(
+async fn follow(
     mut states: watch::Receiver<RevisionState>,
     revision: watch::Sender<Revision>,
     stores: Stores,

@@ -56,6 +56,7 @@ impl World {
             database: directory.path().join("api.db"),
             crds: crds.iter().map(|crd| serde_json::to_value(crd).unwrap()).collect(),
             fleet: None,
+            callers: Default::default(),
         };
         let server = ApiServer::open(options).unwrap();
         Self { directory, server, kinds: Kinds::of(&crds), resync: RESYNC, sync: None }
