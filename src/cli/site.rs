@@ -6,8 +6,14 @@ use anyhow::{Context, Result};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{point::stop_on_signal, up::listen_address};
-use crate::site::{self, Listen, ObjectsIn, Options, Served};
+use super::{
+    point::stop_on_signal,
+    up::{listen_address, span},
+};
+use crate::{
+    model::duration::Span,
+    site::{self, Listen, ObjectsIn, Options, Served},
+};
 
 /// Serve a site whose objects live in a Kubernetes cluster: controllers, distribution point and access point in one process
 #[derive(Debug, clap::Args)]
@@ -18,6 +24,9 @@ pub(super) struct Site {
     /// How to reach the cluster's API server; without it as a pod does, by its service account, or as kubectl does
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// Make this state's database the site's although another one served it; clients and points then have to join anew
+    #[arg(long)]
+    adopt: bool,
     /// Name of the Site object and of the built-in points
     #[arg(long, value_name = "NAME", default_value = "main")]
     site: String,
@@ -42,6 +51,9 @@ pub(super) struct Site {
     /// Apply this branch of the repository in --sync-directory, commit by commit
     #[arg(long, value_name = "NAME", requires = "sync_directory")]
     branch: Option<String>,
+    /// How long the site's Lease lasts without a renewal
+    #[arg(long, value_name = "SPAN", default_value = "40s", value_parser = span, hide = true)]
+    lease: Span,
 }
 
 impl Site {
@@ -68,11 +80,12 @@ impl Site {
         listen.api = self.api_listen.unwrap_or(listen.api);
         listen.health = self.health_listen.unwrap_or(listen.health);
         Options {
-            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig },
+            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt },
             name: self.site,
             listen,
             advertise: self.advertise,
             source_roots: self.source_root,
+            lease: self.lease.as_duration(),
             ..Options::new(self.state, served)
         }
     }

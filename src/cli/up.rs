@@ -57,7 +57,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("'{text}' is no address; write for instance 0.0.0.0:{usual}"))
 }
 
-fn span(text: &str) -> Result<Span, String> {
+pub(super) fn span(text: &str) -> Result<Span, String> {
     Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90m"))
 }
 

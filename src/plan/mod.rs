@@ -11,5 +11,6 @@ pub mod membership;
 pub mod offer;
 pub mod run;
 pub mod summary;
+pub mod tenure;
 #[cfg(feature = "server")]
 pub mod why;

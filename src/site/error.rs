@@ -9,6 +9,7 @@ use crate::{
     db::DbError,
     dp,
     gitops::sync::SyncError,
+    plan::tenure::OtherDatabase,
     transport::{serving::ServingError, tls::TlsError},
     trust::{ca::CaError, keys::KeyError},
 };
@@ -30,6 +31,17 @@ pub enum SiteError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The Lease by which one instance of several acts.
+    #[error(
+        "the site's Lease cannot be taken: may the service account get, create and update Leases in its namespace?"
+    )]
+    Lease(#[source] Box<kube::Error>),
+    /// The Lease went to another instance, or could not be renewed.
+    #[error("this instance lost the site's Lease and may not act any more; start it again to stand by")]
+    LeaseLost,
+    /// The volume is not the site's.
+    #[error(transparent)]
+    OtherDatabase(#[from] OtherDatabase),
     /// The Kubernetes API's store.
     #[error("the embedded Kubernetes API cannot be opened")]
     Api(#[from] OpenError),

@@ -3,6 +3,7 @@
 
 mod access_points;
 mod builtin;
+mod claim;
 mod enrol;
 mod error;
 pub mod fleet;
@@ -21,6 +22,7 @@ mod snapshot;
 mod sources;
 pub mod state;
 mod sync;
+mod tenure;
 
 pub use self::{
     error::SiteError,

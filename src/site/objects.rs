@@ -1,16 +1,25 @@
 //! Where a site's objects live: in the embedded Kubernetes API, which this process then serves, or in a cluster, whose API
 //! server it speaks to as any other client does; then only the fleet's rows are served here. Does not read or write objects.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::{BoxError, filter::FilterLayer};
 
 use super::{
     error::SiteError,
     options::{ObjectsIn, Options},
     state::StateDirectory,
+    tenure::Holder,
 };
 use crate::{
     api,
@@ -35,23 +44,57 @@ pub(super) enum Objects {
     Cluster { client: kube::Client, rows: ApiServer },
 }
 
+/// A cluster's API server, and whether this instance may act there.
+pub(super) struct Cluster {
+    /// For what may always be asked.
+    pub(super) client: kube::Client,
+    /// Held from the beginning.
+    pub(super) holder: Holder,
+    /// As [`Cluster::client`], but nothing is written with it once the tenure is over.
+    acting: kube::Client,
+}
+
+impl Cluster {
+    /// Connects and waits until this instance holds the site's Lease; nothing for an embedded site.
+    pub(super) async fn enter(options: &Options) -> Result<Option<Self>, SiteError> {
+        let ObjectsIn::Cluster { kubeconfig, .. } = &options.objects else { return Ok(None) };
+        let config = config(kubeconfig.as_deref()).await?;
+        let connected = |built: Result<kube::Client, kube::Error>| built.map_err(|error| unusable(kubeconfig, error));
+        let client = connected(kube::Client::try_from(config.clone()))?;
+        let holder = Holder::acquire(&client, &options.name, options.lease).await?;
+        let tenure = holder.tenure();
+        let may = FilterLayer::new(move |request: http::Request<kube::client::Body>| {
+            let reads = request.method() == http::Method::GET;
+            if reads || tenure.holds() { Ok(request) } else { Err::<_, BoxError>("the site's Lease ran out".into()) }
+        });
+        let acting = connected(ClientBuilder::try_from(config).map(|builder| builder.with_layer(&may).build()))?;
+        Ok(Some(Self { client, holder, acting }))
+    }
+}
+
 impl Objects {
-    /// Opens the embedded API, or makes a client of the cluster's.
-    pub(super) async fn open(options: &Options, state: &StateDirectory, fleet: Fleet) -> Result<Self, SiteError> {
-        let (database, fleet) = (state.join(DATABASE), Some(fleet));
-        match &options.objects {
-            ObjectsIn::Here => {
+    /// Opens the embedded API, or serves rows beside the cluster's.
+    pub(super) fn open(
+        options: &Options,
+        cluster: Option<&Cluster>,
+        state: &StateDirectory,
+        fleet: Fleet,
+    ) -> Result<Self, SiteError> {
+        let database = state.join(DATABASE);
+        match cluster {
+            None => {
+                let fleet = Some(fleet);
                 let crds = api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap_or_default()).collect();
                 let parts = crate::apiserver::Options { database, crds, fleet, callers: Callers::Own };
                 let credentials =
                     Credentials::load_or_create(&state.join("api"), options.serving_lifetime, clock::now())?;
                 Ok(Self::Embedded { api: ApiServer::open(parts)?, credentials })
             }
-            ObjectsIn::Cluster { kubeconfig } => {
-                let client = client(kubeconfig.as_deref()).await?;
-                let callers = Callers::Cluster(client.clone());
+            Some(cluster) => {
+                let (callers, tenure) = (Callers::Cluster(cluster.client.clone()), cluster.holder.tenure());
+                let fleet = Some(fleet.only_while(move || tenure.holds()));
                 let parts = crate::apiserver::Options { database, crds: vec![], fleet, callers };
-                Ok(Self::Cluster { client, rows: ApiServer::open(parts)? })
+                Ok(Self::Cluster { client: cluster.acting.clone(), rows: ApiServer::open(parts)? })
             }
         }
     }
@@ -115,20 +158,19 @@ impl ApiListener {
     }
 }
 
-/// A client of a cluster's API server: by this kubeconfig, or as kubectl or a pod finds it.
-async fn client(kubeconfig: Option<&Path>) -> Result<kube::Client, SiteError> {
-    let unusable = |source: Box<dyn std::error::Error + Send + Sync>| SiteError::Cluster {
-        named: kubeconfig
-            .map_or_else(|| "the cluster's service account or kubeconfig".into(), |path| path.display().to_string()),
-        source,
+/// How a cluster's API server is reached: by this kubeconfig, or as a pod or kubectl finds it.
+async fn config(kubeconfig: Option<&Path>) -> Result<kube::Config, SiteError> {
+    let Some(path) = kubeconfig else {
+        return kube::Config::infer().await.map_err(|error| unusable(&None, error));
     };
-    let config = match kubeconfig {
-        Some(path) => {
-            let read = Kubeconfig::read_from(path).map_err(|error| unusable(error.into()))?;
-            let options = KubeConfigOptions::default();
-            kube::Config::from_custom_kubeconfig(read, &options).await.map_err(|error| unusable(error.into()))?
-        }
-        None => kube::Config::infer().await.map_err(|error| unusable(error.into()))?,
-    };
-    kube::Client::try_from(config).map_err(|error| unusable(error.into()))
+    let named = Some(path.to_owned());
+    let read = Kubeconfig::read_from(path).map_err(|error| unusable(&named, error))?;
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    config.map_err(|error| unusable(&named, error))
+}
+
+fn unusable(kubeconfig: &Option<PathBuf>, error: impl Into<BoxError>) -> SiteError {
+    let named = kubeconfig.as_ref().map(|path| path.display().to_string());
+    let named = named.unwrap_or_else(|| "the pod's service account or the usual kubeconfig".to_owned());
+    SiteError::Cluster { named, source: error.into() }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::trust::ca::{IDENTITY_LIFETIME, SERVING_LIFETIME};
+use crate::{
+    plan::tenure::LEASE,
+    trust::ca::{IDENTITY_LIFETIME, SERVING_LIFETIME},
+};
 
 /// Where manifests come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub enum ObjectsIn {
     Cluster {
         /// How its API server is reached; otherwise as kubectl or a pod finds it.
         kubeconfig: Option<PathBuf>,
+        /// Whether this database becomes the site's although the site's object names another.
+        adopt: bool,
     },
 }
 
@@ -101,6 +106,8 @@ pub struct Options {
     pub certificate_lifetime: Duration,
     /// Life of the listeners' certificates and of those in kubeconfigs.
     pub serving_lifetime: Duration,
+    /// How long the Lease of a site beside a cluster lasts without a renewal.
+    pub lease: Duration,
     /// Takes the place of every interval at which the site looks at something although nothing was announced. For tests:
     /// what still arrives, arrives by events.
     pub look_interval: Option<Duration>,
@@ -120,6 +127,7 @@ impl Options {
             source_roots: Vec::new(),
             certificate_lifetime: IDENTITY_LIFETIME,
             serving_lifetime: SERVING_LIFETIME,
+            lease: LEASE,
             look_interval: None,
         }
     }

@@ -7,19 +7,21 @@ use std::{
     time::Duration,
 };
 
+use axum::middleware::from_fn_with_state;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin::Builtin,
+    claim,
     enrol::Enrolment,
     error::SiteError,
     fleet, health,
     intake::Intake,
     listeners::{Listeners, endpoints, names, write_endpoints},
-    objects::Objects,
+    objects::{Cluster, Objects},
     offers::OfferManager,
-    options::{Endpoints, Options, Served},
+    options::{Endpoints, ObjectsIn, Options, Served},
     points::Points,
     routes::{REPORT_BYTES_MAX, SiteRoutes},
     shelf,
@@ -28,6 +30,7 @@ use super::{
     sources,
     state::StateDirectory,
     sync,
+    tenure::{self, Holder, Tenure},
 };
 use crate::{
     cap::{self, Cap},
@@ -73,10 +76,22 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
     install_crypto();
-    let parts = Parts::open(&options).await?;
-    let listeners = Listeners::bind(&options).await?;
-    // On the heap: the future of a whole site is large.
-    Box::pin(assemble(options, parts, listeners, ready, shutdown)).await
+    let cluster = tokio::select! {
+        entered = Cluster::enter(&options) => entered?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let holder = cluster.as_ref().map(|cluster| cluster.holder.clone());
+    let done = async {
+        let parts = Parts::open(&options, cluster).await?;
+        let listeners = Listeners::bind(&options).await?;
+        // On the heap: the future of a whole site is large.
+        Box::pin(assemble(options, parts, listeners, ready, shutdown)).await
+    };
+    let done = done.await;
+    if let Some(holder) = holder {
+        holder.give_back().await;
+    }
+    done
 }
 
 /// What lies in the state directory, opened.
@@ -89,18 +104,23 @@ struct Parts {
     objects: Objects,
     late: Arc<OnceLock<fleet::Late>>,
     site: SiteIdentity,
+    /// Of a site beside a cluster.
+    holder: Option<Holder>,
 }
 
 impl Parts {
-    async fn open(options: &Options) -> Result<Self, SiteError> {
+    async fn open(options: &Options, cluster: Option<Cluster>) -> Result<Self, SiteError> {
         let state = StateDirectory::open(&options.state)?;
         let now = clock::now();
         let database = Database::open(&state.join("site.db"), now)?;
+        if let (Some(cluster), ObjectsIn::Cluster { adopt, .. }) = (&cluster, &options.objects) {
+            claim::claim(&cluster.client, &options.name, &database, *adopt).await?;
+        }
         let row = database.read(db::site::read).await?;
         let site = SiteIdentity { id: row.id, name: options.name.clone(), epoch: row.epoch };
         let late = Arc::new(OnceLock::new());
         let fleet = fleet::Parts { database: database.clone(), site: site.clone(), late: late.clone() };
-        let objects = Objects::open(options, &state, fleet::fleet(fleet)).await?;
+        let objects = Objects::open(options, cluster.as_ref(), &state, fleet::fleet(fleet))?;
         Ok(Self {
             library: Arc::new(Library::open(&state.join("library"))?),
             key: Arc::new(SiteKey::load_or_create(&state.join("keys/site.key"))?),
@@ -110,6 +130,7 @@ impl Parts {
             objects,
             late,
             site,
+            holder: cluster.map(|cluster| cluster.holder),
         })
     }
 }
@@ -121,7 +142,8 @@ async fn assemble(
     ready: oneshot::Sender<Endpoints>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
-    let Parts { state, database, library, key, authority, objects, late, site } = parts;
+    let Parts { state, database, library, key, authority, objects, late, site, holder } = parts;
+    let tenure = holder.as_ref().map_or(Tenure::unlimited(), Holder::tenure);
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
     let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
     let names = names(&options, &listeners);
@@ -242,8 +264,9 @@ async fn assemble(
     .router()
     .merge(cap::routes::router(cap.clone()))
     .merge(dp.router());
-    let device_routes = measured("devices", device_routes);
-    let enrolment_routes = measured("enrolment", enrolment.router());
+    let guarded = || from_fn_with_state(tenure.clone(), tenure::guard);
+    let device_routes = measured("devices", device_routes.layer(guarded()));
+    let enrolment_routes = measured("enrolment", enrolment.router().layer(guarded()));
     let health = measured("health", health::router(database.clone()));
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
@@ -275,6 +298,7 @@ async fn assemble(
     let device_limits = Limits { body_bytes_max: REPORT_BYTES_MAX, ..limits };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
+        () = lost(holder.as_ref()) => Err(SiteError::LeaseLost),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
@@ -295,6 +319,14 @@ async fn assemble(
     };
     // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
     if shutdown.is_cancelled() { Ok(()) } else { ended }
+}
+
+/// Ends when this instance may not act any more.
+async fn lost(holder: Option<&Holder>) {
+    match holder {
+        Some(holder) => holder.keep().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Keeps the set of devices that are blocked or deleted, so that a block acts at once.
