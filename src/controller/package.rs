@@ -27,6 +27,7 @@ use crate::{
         versions::{self, PackageKey, VersionRow},
     },
     model::{identity::ObjectName, quantity::display_bytes, reason::Reason, state::LocationState},
+    plan::offer::Obstacle,
 };
 
 /// Sources are read again this often without any event.
@@ -47,6 +48,10 @@ impl Reconciled for Package {
         }
         if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
             ctx.nudge_dependants_of_package(&name);
+        }
+        if obstacle(self).is_some() {
+            // The watches have just seen what keeps it from a record: whoever offers it says the same.
+            ctx.reevaluate.notify_one();
         }
         removal::ensure_finalizer(self, ctx).await?;
         let revision = ctx.revision.borrow().clone();
@@ -83,6 +88,18 @@ impl Reconciled for Package {
         report.next = Some(ctx.at_latest(SOURCE_INTERVAL));
         Ok(report)
     }
+}
+
+/// What keeps the package from a record, as its conditions say of its present generation; `None` if it is as it should be.
+pub(crate) fn obstacle(package: &Package) -> Option<Obstacle> {
+    let observed = &package.status.as_ref()?.observed;
+    if observed.observed_generation != package.metadata.generation {
+        return None;
+    }
+    let ready = observed.conditions.iter().find(|one| one.type_ == "Ready")?;
+    let reason = *Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
+    let stalled = ready.status == "False";
+    (reason != Reason::Succeeded).then(|| Obstacle { reason, text: ready.message.clone(), stalled })
 }
 
 fn sentence(version: &VersionRow) -> String {
