@@ -1,6 +1,11 @@
 //! What every reconcile may use. Built once by `site`; cheap to share.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use kube::{
@@ -43,9 +48,14 @@ pub struct Revision {
     pub root: PathBuf,
     /// Keeps that directory in place; a clone is held while it is read.
     pub hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    /// Names everything in a directory of that root, if something else than its place does.
+    pub tree: Option<TreeOf>,
     /// What the site's status says of it; the default where nothing is applied by git sync, `None` before its first word.
     pub status: Option<crate::api::site::SyncStatus>,
 }
+
+/// A name for all that a directory holds: what has the same name in two revisions is the same. `None` if there is none.
+pub type TreeOf = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
 
 /// What the offer manager computed last.
 #[derive(Clone, Debug, Default)]

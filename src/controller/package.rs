@@ -1,7 +1,7 @@
 //! Reconciles `Package`: source into the library, a new source version if its bytes changed, and a new signed record
 //! if anything that clients see changed. Deleting one removes its content everywhere first.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
     Reconciled,
     context::{Context, Revision, SourcePlace, SourceRead},
     error::Error,
-    looks::Look,
+    looks::{At, Look},
     placement, record, removal,
     report::Report,
 };
@@ -133,9 +133,9 @@ async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision
         base: revision.root.clone(),
         hold: revision.hold.clone(),
     };
+    let at = at(Path::new(&directory.path), revision);
     let look = |content| Look {
-        base: place.base.clone(),
-        directory: place.directory.clone(),
+        at: at.clone(),
         requested: reconcile_requested(&package.metadata).map(str::to_owned),
         content,
     };
@@ -168,6 +168,13 @@ async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision
         })
         .await?;
     Ok(())
+}
+
+/// What tells whether a source is still the one that was read. A commit that does not touch it names it as before.
+fn at(directory: &Path, revision: &Revision) -> At {
+    let tree = revision.tree.as_ref().and_then(|tree| tree(directory));
+    // An absolute one is the same beneath every root.
+    tree.map_or_else(|| At::Place(revision.root.join(directory)), At::Tree)
 }
 
 /// Whether a point cannot get what it should hold: the library may have lost it, and reading the source brings it back.

@@ -7,6 +7,7 @@ pub mod distribution;
 mod free_names;
 pub mod held;
 #[cfg(feature = "server")]
+pub mod lingering;
 pub mod membership;
 pub mod offer;
 pub mod run;

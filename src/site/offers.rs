@@ -5,7 +5,11 @@ mod facts;
 mod held;
 mod publish;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, broadcast, watch};
 
@@ -18,12 +22,13 @@ use crate::{
         context::{Evaluated, Revision, SiteIdentity, Stores},
         nudge::Nudges,
     },
-    db::{Change, Database, DbError},
+    db::{Change, Database, DbError, status},
     metrics,
     model::identity::ObjectName,
     plan::{
+        lingering::Lingering,
         membership::Membership,
-        offer::{AdvertisementFacts, Outcome, compile},
+        offer::{AdvertisementFacts, Compiled, Outcome, compile},
     },
     trust::keys::SiteKey,
     wire::{
@@ -85,6 +90,7 @@ struct Memory {
     bodies: Option<BTreeMap<String, PolicyBody>>,
     issued_at: Option<jiff::Timestamp>,
     holding: Holding,
+    lingering: Lingering,
 }
 
 impl OfferManager {
@@ -109,7 +115,7 @@ impl OfferManager {
             let pause = DEBOUNCE.max(started.elapsed());
             tokio::select! {
                 () = self.reevaluate.notified() => {}
-                () = relevant(&mut changes, &mut memory.clients) => {}
+                () = relevant(&mut changes, &mut memory) => {}
                 () = tokio::time::sleep(half_life) => {}
             }
             tokio::time::sleep(pause).await;
@@ -142,10 +148,27 @@ impl OfferManager {
         } else {
             memory.holding.release(&self.database).await?;
         }
+        self.linger(memory, &mut compiled).await?;
         metrics::compiled(compiled.bodies.len(), compiled.bodies.values().map(|body| body.offers.len()).sum());
         kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
         publish::publish(self, memory, &compiled).await?;
         self.tell(Evaluated { complete: true, memberships, compiled });
+        Ok(())
+    }
+
+    /// Content that a client loses while a program of it runs there stays readable for it until that has ended.
+    async fn linger(&self, memory: &mut Memory, compiled: &mut Compiled) -> Result<(), OfferError> {
+        let before = self.evaluated.borrow().clone();
+        let losing = memory.lingering.losing(&before.compiled, compiled);
+        let pairs: Vec<_> = losing.pairs().map(|(client, name)| (client.to_owned(), name.clone())).collect();
+        let running = if pairs.is_empty() {
+            BTreeSet::new()
+        } else {
+            let states = self.database.read(move |connection| status::running(connection, pairs));
+            states.await?
+        };
+        let runs = |client: &str, name: &ObjectName| running.contains(&(client.to_owned(), name.clone()));
+        memory.lingering = Lingering::keep(losing, runs, compiled);
         Ok(())
     }
 
@@ -210,16 +233,17 @@ impl OfferManager {
 }
 
 /// Waits for a change of the database that policy depends on.
-async fn relevant(changes: &mut broadcast::Receiver<Change>, clients: &mut Clients) {
+async fn relevant(changes: &mut broadcast::Receiver<Change>, memory: &mut Memory) {
     loop {
         match changes.recv().await {
             Ok(change) => {
-                if clients.note(&change) || matters(&change) {
+                let may_have_ended = !memory.lingering.is_empty() && matches!(change, Change::Status(_));
+                if memory.clients.note(&change) || matters(&change) || may_have_ended {
                     return;
                 }
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                clients.forget();
+                memory.clients.forget();
                 return;
             }
             // The database is closing, and this task with it.

@@ -2,6 +2,7 @@
 //! sync, listeners. Read [`assemble`] to see how the parts fit.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -47,7 +48,7 @@ use crate::{
         revision::Source,
         sync::{POLL_INTERVAL, SyncConfig},
     },
-    source::Guarded,
+    source::{Guarded, watch::SourceWatch},
     transport::{
         install_crypto,
         limits::Limits,
@@ -60,7 +61,7 @@ use crate::{
         ca::CertificateAuthority,
         keys::{SiteKey, TrustedKeys},
     },
-    wire::{access::Snapshot, enrol},
+    wire::{access::Snapshot, enrol, turned_away::TurnedAway},
 };
 
 /// Everything declared is compared with everything applied this often, whatever was noticed meanwhile.
@@ -166,6 +167,7 @@ async fn assemble(
         ca_sha256: endpoints.ca_sha256,
     });
     let compiling = Arc::<tokio::sync::RwLock<()>>::default();
+    let source_watch = Arc::new(SourceWatch::new());
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let source = source(&options.served)?;
     let roots = roots(source.as_ref(), &options.source_roots)?;
@@ -179,7 +181,7 @@ async fn assemble(
         client: client.clone(),
         database: database.clone(),
         looks: looks.clone(),
-        read_source: sources::reader(library.clone(), roots.clone(), Guarded::new(state.path())),
+        read_source: sources::reader(library.clone(), roots.clone(), Guarded::new(state.path()), source_watch.clone()),
         site: site.clone(),
         key: key.clone(),
         stores: stores.clone(),
@@ -270,10 +272,10 @@ async fn assemble(
     let health = measured("health", health::router(database.clone()));
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
-        let refused: watch::Receiver<std::collections::BTreeSet<String>> = refused;
-        Arc::new(move |peer| !refused.borrow().contains(&peer.id))
+        let refused: watch::Receiver<BTreeMap<String, TurnedAway>> = refused;
+        Arc::new(move |peer| refused.borrow().get(&peer.id).map_or(Ok(()), |why| Err(*why)))
     };
-    let anybody: Allowed = Arc::new(|_| true);
+    let anybody: Allowed = Arc::new(|_| Ok(()));
 
     let sync = sync::Sync {
         config: source.map(|source| SyncConfig {
@@ -304,7 +306,7 @@ async fn assemble(
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
         () = shelf::keep(database.clone(), library, stores.packages.clone()) => Err(SiteError::Ended("the collection of old content")),
-        () = sources::follow(stores, revision, roots, looks, nudges) => Err(SiteError::Ended("the watch of sources")),
+        () = sources::follow(stores, revision, roots, source_watch, looks, nudges) => Err(SiteError::Ended("the watch of sources")),
         done = sync.run(shutdown.clone()) => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
         () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),
         () = dp.run(shutdown.clone()) => Err(SiteError::Ended("the built-in distribution point")),
@@ -329,14 +331,14 @@ async fn lost(holder: Option<&Holder>) {
     }
 }
 
-/// Keeps the set of devices that are blocked or deleted, so that a block acts at once.
-async fn refuse(database: Database, refused: watch::Sender<std::collections::BTreeSet<String>>) {
+/// Keeps the list of devices that are blocked or deleted, so that a block acts at once.
+async fn refuse(database: Database, refused: watch::Sender<BTreeMap<String, TurnedAway>>) {
     use tokio::sync::broadcast::error::RecvError;
     let mut changes = database.subscribe();
     loop {
-        match database.read(db::devices::refused).await {
-            Ok(ids) => {
-                refused.send_replace(ids.into_iter().collect());
+        match database.read(db::devices::turned_away).await {
+            Ok(devices) => {
+                refused.send_replace(devices);
             }
             Err(error) => tracing::error!(%error, "the list of refused devices could not be read"),
         }

@@ -12,14 +12,14 @@ use crate::{
         site::{Site, SiteSpec, SyncStatus},
     },
     controller::{
-        context::{Revision, Stores},
+        context::{Revision, Stores, TreeOf},
         nudge::Nudges,
     },
     gitops::{
         self,
         diagnostic::Severity,
         kinds::ObjectKey,
-        state::{RevisionState, Written},
+        state::{HeldExport, RevisionState, Written},
         sync::{SyncConfig, SyncError},
     },
     model::identity::ObjectName,
@@ -82,6 +82,7 @@ async fn follow(
             applying: state.applying,
             root: state.root.clone(),
             hold: state.export.clone().map(|export| Arc::new(export) as _),
+            tree: state.export.clone().map(tree_of),
             status: (!state.revision.is_empty() || state.problem.is_some()).then(|| status(&state)),
         };
         let is_applied = !now.applying;
@@ -99,6 +100,11 @@ async fn follow(
             return;
         }
     }
+}
+
+/// Git's own names for the directories of a commit.
+fn tree_of(export: HeldExport) -> TreeOf {
+    Arc::new(move |directory| export.0.tree(directory).map(str::to_owned))
 }
 
 /// Waits until the watches have delivered what was written, but not for ever: an object that was deleted since shows no version.
