@@ -135,9 +135,7 @@ impl Link {
         match now {
             Some(why) if before != now => {
                 let pause = TURNED_AWAY_PAUSE.as_secs();
-                tracing::warn!(
-                    "the site turns this client away: {why}; asking again every {pause} s, running what was offered"
-                );
+                tracing::warn!("the site turns this client away: {why}; asking again every {pause} s");
             }
             None if before.is_some() => {
                 tracing::info!("the site lets this client in again");

@@ -34,6 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut backoff = Backoff::default();
     let mut told: Option<Discriminant<PolicyError>> = None;
     let mut met = false;
+    let mut failures = 0_u32;
     loop {
         let held = shared.store.get::<Policy>(POLICY).unwrap_or_else(|error| {
             tracing::error!(%error, "the policy held cannot be read; asking for all of it");
@@ -49,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         let rest = match polled {
             Ok(Polled { said: said @ (Said::Unchanged | Said::Unknown), url }) => {
-                met = true;
+                (met, failures) = (true, 0);
                 let early = began.elapsed() + EARLY < wait;
                 let behind = is_behind(&said, held.as_ref(), clock::now());
                 if behind {
@@ -64,7 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             Ok(Polled { said: Said::Changed(answer, tag), url }) => match take(&shared, &answer, &tag, held.as_ref()) {
                 Ok(()) => {
-                    met = true;
+                    (met, failures) = (true, 0);
                     backoff.reset();
                     told = None;
                     Rest::For(jitter(SPREAD))
@@ -76,8 +77,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 }
             },
             Err(error) => {
-                met = false;
-                tell(&error);
+                // A poll that waited is cut when the site restarts or turns this client away: the next one tells which.
+                if !met || failures > 0 {
+                    tell(&error);
+                }
+                (met, failures) = (false, failures + 1);
                 Rest::After(error)
             }
         };

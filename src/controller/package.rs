@@ -98,8 +98,9 @@ pub(crate) fn obstacle(package: &Package) -> Option<Obstacle> {
     }
     let ready = observed.conditions.iter().find(|one| one.type_ == "Ready")?;
     let reason = *Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
-    let stalled = ready.status == "False";
-    (reason != Reason::Succeeded).then(|| Obstacle { reason, text: ready.message.clone(), stalled })
+    // Tried again all the same, but no try helps before somebody has done something.
+    let needs_somebody = ready.status == "False" || matches!(reason, Reason::SourceUnavailable | Reason::DiskFull);
+    (reason != Reason::Succeeded).then(|| Obstacle { reason, text: ready.message.clone(), needs_somebody })
 }
 
 fn sentence(version: &VersionRow) -> String {

@@ -6,8 +6,8 @@ pub mod distribution;
 #[cfg(feature = "server")]
 mod free_names;
 pub mod held;
-#[cfg(feature = "server")]
 pub mod lingering;
+#[cfg(feature = "server")]
 pub mod membership;
 pub mod offer;
 pub mod run;

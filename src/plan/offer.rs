@@ -32,7 +32,7 @@ pub struct Obstacle {
     /// The same for people, with the remedy.
     pub text: String,
     /// Whether somebody has to change something; otherwise it passes, or somebody wants it so.
-    pub stalled: bool,
+    pub needs_somebody: bool,
 }
 
 /// One record.
@@ -78,7 +78,7 @@ pub fn choose(facts: &PackageFacts) -> Choice<'_> {
     match (kept, facts.records.is_empty()) {
         (Some(record), _) => Choice::Offer { record, lost: true },
         (None, true) => match &facts.obstacle {
-            Some(obstacle) if obstacle.stalled => Choice::Blocked(obstacle),
+            Some(obstacle) if obstacle.needs_somebody => Choice::Blocked(obstacle),
             Some(obstacle) => Choice::Wait(obstacle.reason),
             None => Choice::Wait(Reason::WaitingForRecord),
         },
@@ -147,6 +147,8 @@ pub struct Compiled {
     pub offered: BTreeMap<ObjectName, Digest>,
     /// Who may fetch what: content digest to client ids.
     pub readers: BTreeMap<Digest, BTreeSet<String>>,
+    /// What each advertisement that is offered makes its members read: its own content and that of its dependencies.
+    pub contents: BTreeMap<ObjectName, BTreeSet<Digest>>,
 }
 
 impl Compiled {
@@ -271,18 +273,19 @@ fn place(compiled: &mut Compiled, advertisement: &AdvertisementFacts, resolved: 
         rerun_token: template.rerun_token.clone(),
         suspended: template.suspended,
     };
+    let records = || resolved.dependencies.iter().map(|(_, record)| *record).chain([resolved.record]);
+    let contents: BTreeSet<Digest> = records().filter_map(|record| record.record.content).collect();
     let mut members = 0;
     for client in advertisement.members.iter().flatten() {
         let Some(body) = compiled.bodies.get_mut(client) else { continue };
         members += 1;
         body.offers.push(offer.clone());
         body.dependencies.extend(resolved.dependencies.iter().map(|(_, record)| record.digest));
-        for record in resolved.dependencies.iter().map(|(_, record)| *record).chain([resolved.record]) {
-            if let Some(content) = &record.record.content {
-                compiled.readers.entry(*content).or_default().insert(client.clone());
-            }
+        for content in &contents {
+            compiled.readers.entry(*content).or_default().insert(client.clone());
         }
     }
+    compiled.contents.insert(template.name.clone(), contents);
     for (name, record) in resolved.dependencies.into_iter().chain([(resolved.package, resolved.record)]) {
         compiled.offered.insert(name, record.digest);
     }

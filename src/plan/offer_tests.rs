@@ -167,7 +167,7 @@ fn dependencies_travel_along_and_cycles_are_found() {
 
 #[test]
 fn a_package_that_cannot_have_a_record_says_why_and_one_with_an_older_record_goes_on() {
-    let obstacle = |stalled| Obstacle { reason: Reason::SourceRefused, text: "a link".into(), stalled };
+    let obstacle = |needs_somebody| Obstacle { reason: Reason::SourceRefused, text: "a link".into(), needs_somebody };
     let all = |obstacle, records: Vec<RecordFacts>| {
         packages([("a", PackageFacts { records, offered: None, obstacle: Some(obstacle) })])
     };

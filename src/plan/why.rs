@@ -245,7 +245,7 @@ fn record(record: &Result<RecordFacts, NoRecord>) -> Step {
         Err(NoRecord::NoPackage { package }) => missing(format!("package {package} does not exist")),
         Err(NoRecord::NoneYet { package, obstacle: None }) => waiting(format!("package {package} has no record yet")),
         Err(NoRecord::NoneYet { package, obstacle: Some(obstacle) }) => {
-            let standing = if obstacle.stalled { Standing::Failed } else { Standing::Waiting };
+            let standing = if obstacle.needs_somebody { Standing::Failed } else { Standing::Waiting };
             let text = format!("package {package} has no record: {}", obstacle.text);
             step("record", standing, Some(obstacle.reason), text)
         }
@@ -255,7 +255,7 @@ fn record(record: &Result<RecordFacts, NoRecord>) -> Step {
         )),
         Ok(record) => {
             let newer = match &record.obstacle {
-                Some(obstacle) if obstacle.stalled => {
+                Some(obstacle) if obstacle.needs_somebody => {
                     format!("; nothing newer comes ({}): {}", obstacle.reason.as_str(), obstacle.text)
                 }
                 _ => String::new(),

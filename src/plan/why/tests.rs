@@ -102,8 +102,11 @@ fn what_is_there_to_be_offered() {
     let none = |obstacle| Err(NoRecord::NoneYet { package: "tools".into(), obstacle });
     check(|facts| facts.record = none(None), record, "no record yet");
     // Who has to act is told so, and why: a package whose source is refused never gets a record by waiting.
-    let obstacle =
-        |stalled| Obstacle { reason: Reason::SourceRefused, text: "packages/tools/x is a link".into(), stalled };
+    let obstacle = |needs_somebody| Obstacle {
+        reason: Reason::SourceRefused,
+        text: "packages/tools/x is a link".into(),
+        needs_somebody,
+    };
     check(
         |facts| facts.record = none(Some(obstacle(true))),
         ("record", Standing::Failed, Some(Reason::SourceRefused)),
@@ -226,7 +229,8 @@ fn every_state_has_a_standing() {
 #[test]
 fn an_older_version_that_ran_names_what_keeps_the_newer_one_back() {
     let mut facts = done();
-    let obstacle = Obstacle { reason: Reason::SourceUnavailable, text: "no such directory".into(), stalled: true };
+    let obstacle =
+        Obstacle { reason: Reason::SourceUnavailable, text: "no such directory".into(), needs_somebody: true };
     facts.record.as_mut().unwrap().obstacle = Some(obstacle);
     let steps = explain(&facts, at(1_000));
     assert_eq!(answer(&steps).unwrap().standing, Standing::Ok);
