@@ -43,9 +43,10 @@ pub(super) async fn follow(
     nudges: Nudges,
 ) {
     loop {
-        let packages = watched(&stores, &revision.borrow(), &roots);
-        watch.follow(&packages.keys().cloned().collect());
+        watch.follow(&watched(&stores, &revision.borrow(), &roots).into_keys().collect());
         let changed = tokio::time::timeout(WATCH_INTERVAL, watch.next()).await.unwrap_or_default();
+        // As they are now: whoever read a source meanwhile watches it since.
+        let packages = if changed.is_empty() { BTreeMap::new() } else { watched(&stores, &revision.borrow(), &roots) };
         for name in changed.iter().filter_map(|directory| packages.get(directory)).flatten() {
             looks.changed(name);
             nudges.package(name);
