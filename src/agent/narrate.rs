@@ -43,8 +43,8 @@ fn by_name(offers: &[Offer]) -> HashMap<&ObjectName, &Offer> {
 
 /// Where an offer stands now; `until` is when a wait ends by the clock.
 pub(super) fn standing(message: &StatusMessage, until: Option<Timestamp>) {
-    // What came and went is told as an offer.
-    if matches!(message.state, Some(RunState::Accepted | RunState::Cancelled)) {
+    // What came and went is told as an offer, and a fetch with what it brought.
+    if matches!(message.state, Some(RunState::Accepted | RunState::Cancelled | RunState::Downloading)) {
         return;
     }
     let attribute = |name: &str| message.attributes.get(name).map(String::as_str);

@@ -35,6 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut told: Option<Discriminant<PolicyError>> = None;
     let mut met = false;
     let mut failures = 0_u32;
+    let mut unknown = false;
     loop {
         let held = shared.store.get::<Policy>(POLICY).unwrap_or_else(|error| {
             tracing::error!(%error, "the policy held cannot be read; asking for all of it");
@@ -51,6 +52,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let rest = match polled {
             Ok(Polled { said: said @ (Said::Unchanged | Said::Unknown), url }) => {
                 (met, failures) = (true, 0);
+                let is_unknown = matches!(said, Said::Unknown);
+                if is_unknown && !unknown {
+                    tracing::info!(
+                        "no policy for this client yet; if that lasts, its site may not know it (`waybill clients`)"
+                    );
+                }
+                unknown = is_unknown;
                 let early = began.elapsed() + EARLY < wait;
                 let behind = is_behind(&said, held.as_ref(), clock::now());
                 if behind {

@@ -168,6 +168,12 @@ fn a_point_whose_own_database_is_full_tells_it_once() {
         return;
     }
     let mut fleet = fleet(&[("dp-1", 32)]);
+    // On a full disk it could not even start.
+    fleet.world.until("it has told of its new disk", |_| {
+        let systems = fleet.status()["sites"][0]["systems"].take();
+        let ours = |one: &&Value| one["system"] == "dp-1" && one["totalKib"].as_u64().is_some_and(|kib| kib < 64 << 10);
+        systems.as_array().into_iter().flatten().any(|one| ours(&one))
+    });
     let ballast = fill(&fleet.world.path("dp-1"));
     fleet.publish(2);
     let told = |fleet: &Fleet| {
