@@ -1,12 +1,22 @@
 //! The slim client agent: the same code as `waybill agent`, without what only servers need.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use waybill::agent::{
-    self, run, shown,
-    socket::{self, Answer, Request},
+use waybill::{
+    agent::{
+        self, run, shown,
+        socket::{self, Answer, Request},
+    },
+    telemetry::{self, Filter},
 };
+
+/// The exit code when nobody reads the output any more: what a shell says of a program that SIGPIPE ended.
+const READER_GONE: u8 = 128 + 13;
 
 /// The Waybill client agent
 #[derive(Parser)]
@@ -14,7 +24,7 @@ use waybill::agent::{
 struct Arguments {
     /// What to log, as `info` or `waybill=debug,warn`
     #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
-    log: String,
+    log: Filter,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -62,32 +72,27 @@ fn main() -> ExitCode {
         // First of all: no thread may exist when a stage changes its user.
         Verb::Supervise(args) => run::supervise(&args, &["supervise"]).map(|()| String::new()),
         Verb::Run(args) => {
-            waybill::telemetry::init(&arguments.log);
+            telemetry::init(&arguments.log);
             agent::run_until_signalled(args, &["supervise"]).map(|()| String::new())
         }
         Verb::Offers(look) => ask(&look.agent.path(), &Request::Offers, look.output),
         Verb::History(look) => ask(&look.agent.path(), &Request::History, look.output),
         Verb::Start { name, agent } => ask(&agent.path(), &Request::Start { advertisement: name }, Output::Table),
     };
-    match done {
+    let failed = match done {
         Ok(text) => {
-            #[expect(
-                clippy::print_stdout,
-                reason = "the slim agent has no cli module: its main is the place that prints"
-            )]
-            {
-                print!("{text}");
+            let mut out = io::stdout();
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::from(READER_GONE),
+                Err(error) => anyhow::Error::new(error).context("standard output cannot be written"),
             }
-            ExitCode::SUCCESS
         }
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the place where errors are shown to people")]
-            {
-                eprintln!("waybill-agent: {error:#}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+        Err(error) => error,
+    };
+    // One that nobody can read is lost.
+    let _ = writeln!(io::stderr(), "waybill-agent: {failed:#}");
+    ExitCode::FAILURE
 }
 
 fn ask(socket: &Path, request: &Request, output: Output) -> anyhow::Result<String> {

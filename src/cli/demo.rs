@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{processes::Processes, scratch::Scratch};
+use super::out::{self, Out};
 
 /// Show everything at once: a site, points and five clients on this machine, and software that arrives, changes and goes
 #[derive(Debug, clap::Args)]
@@ -38,32 +39,35 @@ impl Demo {
     ///
     /// # Errors
     /// If something declared did not happen in time. The directory with the logs then stays, and is named.
-    pub(super) fn run(self) -> Result<()> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.play())
+    pub(super) fn run(self, out: &mut Out) -> Result<()> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.play(out))
     }
 
-    async fn play(self) -> Result<()> {
+    async fn play(self, out: &mut Out) -> Result<()> {
         crate::transport::install_crypto();
         let scratch = Scratch::make(self.dir)?;
         let mut processes = Processes::new(scratch.path("logs"))?;
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // A terminal that is closed: nobody would ever end the processes.
+        let mut hangup = signal(SignalKind::hangup())?;
         let played = tokio::select! {
-            played = acts::play(&scratch, &mut processes, self.once, Duration::from_secs(self.patience)) => played,
+            played = acts::play(&scratch, &mut processes, out, self.once, Duration::from_secs(self.patience)) => played,
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
+            _ = hangup.recv() => Ok(()),
         };
         let stopped = processes.stop().await;
-        if played.is_err() || self.keep {
-            say(&format!("Everything the demo made is in {}", scratch.root().display()));
+        let left_alone = played.as_ref().is_err_and(out::is_reader_gone);
+        if self.keep || played.is_err() && !left_alone {
+            let told = out.say(&format!("Everything the demo made is in {}", scratch.root().display()));
+            told.or_else(|error| if left_alone { Ok(()) } else { Err(error) })?;
         } else {
             scratch.remove()?;
+        }
+        if left_alone {
+            return played;
         }
         played.with_context(|| format!("the demo failed; the logs are in {}", scratch.path("logs").display()))?;
         stopped
     }
-}
-
-#[expect(clippy::print_stdout, reason = "what the demo tells its audience")]
-fn say(text: &str) {
-    println!("{text}");
 }

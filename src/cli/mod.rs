@@ -9,6 +9,7 @@ mod connection;
 mod demo;
 mod dp;
 mod messages;
+mod out;
 mod point;
 mod show;
 mod site;
@@ -19,9 +20,12 @@ mod up;
 pub mod validate;
 mod why;
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use self::out::Out;
+use crate::telemetry::{self, Filter};
 
 /// Software distribution for fleets of machines, declared in git
 #[derive(Debug, Parser)]
@@ -29,7 +33,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 struct Cli {
     /// What to log, as `info` or `waybill=debug,warn`
     #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
-    log: String,
+    log: Filter,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -58,10 +62,22 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::telemetry::init(&cli.log);
-    let out = &mut io::stdout();
-    let done = match cli.verb {
-        Verb::Demo(verb) => verb.run().map(|()| 0),
+    telemetry::init(&cli.log);
+    let out = &mut Out::new();
+    let done = run(cli.verb, out).and_then(|code| Ok(out.finish().map(|()| code)?));
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if out::is_reader_gone(&error) => ExitCode::from(out::READER_GONE),
+        Err(error) => {
+            out::tell(&format!("waybill: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb, out: &mut Out) -> anyhow::Result<u8> {
+    match verb {
+        Verb::Demo(verb) => verb.run(out).map(|()| 0),
         Verb::Up(verb) => verb.run().map(|()| 0),
         Verb::Site(verb) => verb.run().map(|()| 0),
         Verb::Agent(verb) => verb.run(out).map(|()| 0),
@@ -77,24 +93,5 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(&args, out),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
         Verb::Completion(verb) => verb.run(Cli::command(), out),
-    };
-    match done {
-        Ok(code) => ExitCode::from(code),
-        // Whoever reads our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the place where errors are shown to people")]
-            {
-                eprintln!("waybill: {error:#}");
-            }
-            ExitCode::FAILURE
-        }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let of_output = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    error.root_cause().downcast_ref::<io::Error>().is_some() && error.chain().any(of_output)
 }

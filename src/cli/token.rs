@@ -1,13 +1,14 @@
 //! `waybill token`: invitations for machines. The join file goes to standard output and nowhere else.
 
-use std::io::Write;
+use std::io::{self, Write};
 
-use anyhow::Result;
-use kube::{ResourceExt, api::DeleteParams};
+use anyhow::{Result, anyhow};
+use kube::{Client, ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
 use super::{
     connection::{Site, ask, block_on, fleet, list, said},
+    out::tell,
     show::{Table, cell, on_terminal},
 };
 
@@ -91,13 +92,24 @@ impl Create {
             spec["labels"] = self.label.into_iter().map(|(key, value)| (key, json!(value))).collect::<Value>();
         }
         let status = ask(&client, "EnrolmentToken", None, spec).await?;
-        writeln!(out, "{:#}", status["joinFile"])?;
-        #[expect(clippy::print_stderr, reason = "a hint for people; the output is the join file")]
-        {
-            let (token, expires) = (cell(&status, "token"), cell(&status, "expires"));
-            eprintln!("{token} is good for {} until {expires}; keep the join file secret.", cell(&status, "usesLeft"));
+        let name = cell(&status, "token");
+        if let Err(error) = writeln!(out, "{:#}", status["joinFile"]).and_then(|()| out.flush()) {
+            return Err(take_back(&client, &name, &error).await);
         }
+        let (uses, expires) = (cell(&status, "usesLeft"), cell(&status, "expires"));
+        tell(&format!("{name} is good for {uses} until {expires}; keep the join file secret."));
         Ok(0)
+    }
+}
+
+/// An invitation that nobody saw whole must not stay: its secret may lie in half of a file. The error says what became of it.
+async fn take_back(client: &Client, name: &str, unwritten: &io::Error) -> anyhow::Error {
+    let why = std::error::Error::source(unwritten).map_or_else(|| unwritten.to_string(), ToString::to_string);
+    let told = format!("the join file could not be written ({why})");
+    match fleet(client, "EnrolmentToken", None).delete(name, &DeleteParams::default()).await {
+        Ok(_) => anyhow!("{told}, so {name} was revoked; make room or write elsewhere, and create another"),
+        Err(error) => said(error)
+            .context(format!("{told}, and {name} could not be revoked; do it with `waybill token revoke {name}`")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `waybill up`: a whole site in one process, from a directory or a repository's branch.
 
 use std::{
+    io::{self, Write},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -103,10 +104,15 @@ impl Up {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what the user needs to go on")]
+/// What the user needs to go on. A site does not end because nobody reads this.
 fn say(endpoints: &site::Endpoints) {
-    println!("The site is up.");
-    println!("  kubectl --kubeconfig {} get packages,advertisements", endpoints.kubeconfig.display());
-    println!("  clients and points: {}   joining: {}", endpoints.device_url, endpoints.enrolment_url);
-    println!("  health: {}/healthz", endpoints.health_url);
+    let text = format!(
+        "The site is up.\n  kubectl --kubeconfig {} get packages,advertisements\n  \
+         clients and points: {}   joining: {}\n  health: {}/healthz\n",
+        endpoints.kubeconfig.display(),
+        endpoints.device_url,
+        endpoints.enrolment_url,
+        endpoints.health_url
+    );
+    let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -74,4 +75,25 @@ fn a_client_that_cannot_get_there_is_named_and_the_exit_code_says_so() {
     assert!(!told.contains("kiosk-5 has not run"), "{told}");
     assert!(told.contains("the logs are in"), "{told}");
     crate::world::unseal(&directory);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_everything_quietly() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("demo");
+    let mut child = demo(&directory, &[]);
+    // As `| head -1` does: a line, and then nobody reads any more.
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("serves the branch main"), "{first}");
+    let output = child.wait_with_output().unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), complained.as_ref()), (Some(128 + 13), ""));
+    assert!(!directory.exists(), "the scratch directory stays");
+    let state = directory.join("site").display().to_string();
+    let left = fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
+        let words = fs::read_to_string(process.path().join("cmdline")).ok()?;
+        words.contains(&state).then_some(words)
+    });
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new(), "processes stay");
 }

@@ -47,7 +47,7 @@ pub struct SuperviseArgs {
 /// # Errors
 /// The run could not be supervised; nothing was started then, or the journal says what was.
 pub fn supervise(args: &SuperviseArgs, verb: &[&str]) -> anyhow::Result<()> {
-    crate::telemetry::init("warn");
+    crate::telemetry::init(&crate::telemetry::warnings());
     match &args.run_dir {
         Some(run_dir) if !args.exec => Ok(supervisor::supervise(run_dir, verb)?),
         _ => Ok(stage::become_program()?),

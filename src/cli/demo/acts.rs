@@ -10,11 +10,10 @@ use super::{
     observe::{Observer, View},
     processes::Processes,
     progress::Progress,
-    say,
     scratch::Scratch,
     tables,
 };
-use crate::site::Endpoints;
+use crate::{cli::out::Out, site::Endpoints};
 
 /// From its start to its first answer, a site takes a second; a machine under load some more.
 const SITE_LIMIT: Duration = Duration::from_secs(30);
@@ -42,18 +41,24 @@ struct Goal {
 ///
 /// # Errors
 /// What did not happen in time, or the process that ended.
-pub(super) async fn play(scratch: &Scratch, processes: &mut Processes, once: bool, act_limit: Duration) -> Result<()> {
+pub(super) async fn play(
+    scratch: &Scratch,
+    processes: &mut Processes,
+    out: &mut Out,
+    once: bool,
+    act_limit: Duration,
+) -> Result<()> {
     let started = Instant::now();
-    say(
-        "A site serves the branch main of a new git repository; another distribution point, another client access point",
-    );
-    say("and five clients join it, each a process of its own.");
+    out.say(
+        "A site serves the branch main of a new git repository; another distribution point, another client access point\n\
+         and five clients join it, each a process of its own.",
+    )?;
     scratch.write(&fleet::first(scratch.root()))?;
     scratch.commit("Runtime and greeter for the pilot ring, a notice for the front desk")?;
     start_site(scratch, processes).await?;
     let observer = Observer::connect(scratch).await?;
     join(scratch, processes).await?;
-    let mut stage = Stage { observer, processes, act: 0, act_limit };
+    let mut stage = Stage { observer, processes, out, act: 0, act_limit };
     let joined = [
         Goal {
             label: "clients joined",
@@ -67,14 +72,15 @@ pub(super) async fn play(scratch: &Scratch, processes: &mut Processes, once: boo
     change(scratch, &mut stage).await?;
     remove(scratch, &mut stage).await?;
     check(&stage.observer.look().await?)?;
-    tables::show(&stage.observer).await?;
-    say(&format!("\nEvery client is as declared, after {} s.", started.elapsed().as_secs()));
+    tables::show(&stage.observer, stage.out).await?;
+    stage.out.say(&format!("\nEvery client is as declared, after {} s.", started.elapsed().as_secs()))?;
     if once {
         return Ok(());
     }
-    look_further(scratch);
+    look_further(scratch, stage.out)?;
     loop {
         stage.processes.check()?;
+        stage.out.check_reader()?;
         sleep(IDLE_INTERVAL).await;
     }
 }
@@ -124,7 +130,7 @@ async fn join_file(scratch: &Scratch, processes: &Processes, name: &str, words: 
 
 /// Act one: software arrives, first for few, then for all.
 async fn arrive(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
-    say("\nAct one: two packages and a notice are declared; the pilot ring installs them.");
+    stage.out.say("\nAct one: two packages and a notice are declared; the pilot ring installs them.")?;
     let goals = [
         Goal { label: "copies on distribution points", total: COPIES, done: |view, _| view.copies() },
         Goal { label: "pilots that installed the greeter", total: 2, done: |view, _| view.succeeded("greeter") },
@@ -134,7 +140,7 @@ async fn arrive(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
     stage.until("the pilot ring to install everything", stage.act_limit, &goals).await?;
     scratch.write(&fleet::widened())?;
     let commit = scratch.commit("The greeter for everybody")?;
-    say(&format!("Commit {commit}: the greeter is advertised to everybody."));
+    stage.out.say(&format!("Commit {commit}: the greeter is advertised to everybody."))?;
     let goals = [
         Goal { label: "machines with the greeter", total: CLIENTS, done: |view, _| view.machines_with("greeter 1") },
         Goal { label: "clients that reported it", total: CLIENTS, done: |view, _| view.succeeded("greeter") },
@@ -145,10 +151,10 @@ async fn arrive(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
 
 /// Act two: a new version, and a collection that grows.
 async fn change(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
-    say("\nAct two: the greeter gets a new version, and the front desk more clients.");
+    stage.out.say("\nAct two: the greeter gets a new version, and the front desk more clients.")?;
     scratch.write(&fleet::changed())?;
     let commit = scratch.commit("Greeter 2; everybody is front desk")?;
-    say(&format!("Commit {commit}: packages/greeter and the collection's query changed."));
+    stage.out.say(&format!("Commit {commit}: packages/greeter and the collection's query changed."))?;
     let goals = [
         Goal { label: "copies on distribution points", total: COPIES, done: |view, _| view.copies() },
         Goal { label: "machines with greeter 2", total: CLIENTS, done: |view, _| view.machines_with("greeter 2") },
@@ -162,12 +168,14 @@ async fn change(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
 
 /// Act three: a package goes, with all that belongs to it.
 async fn remove(scratch: &Scratch, stage: &mut Stage<'_>) -> Result<()> {
-    say("\nAct three: the notice is removed, package, program, distribution and advertisement in one commit.");
+    stage
+        .out
+        .say("\nAct three: the notice is removed, package, program, distribution and advertisement in one commit.")?;
     for gone in fleet::REMOVED {
         scratch.take_out(gone)?;
     }
     let commit = scratch.commit("No more notice")?;
-    say(&format!("Commit {commit}: its files are gone."));
+    stage.out.say(&format!("Commit {commit}: its files are gone."))?;
     let goals = [
         Goal {
             label: "objects removed",
@@ -211,6 +219,7 @@ fn check(view: &View) -> Result<()> {
 struct Stage<'a> {
     observer: Observer,
     processes: &'a mut Processes,
+    out: &'a mut Out,
     /// The act that is played; 0 before the first.
     act: u8,
     act_limit: Duration,
@@ -224,10 +233,11 @@ impl Stage<'_> {
         let end = Instant::now() + limit;
         loop {
             self.processes.check()?;
+            self.out.check_reader()?;
             let view = self.observer.look().await.context("the site's Kubernetes API does not answer")?;
             let done: Vec<u64> = goals.iter().map(|goal| (goal.done)(&view, &self.observer).min(goal.total)).collect();
             for (index, (goal, done)) in goals.iter().zip(&done).enumerate() {
-                progress.set(index, goal.label, *done, goal.total);
+                progress.set(self.out, index, goal.label, *done, goal.total)?;
             }
             let missing = goals.iter().zip(&done).filter(|(goal, done)| **done < goal.total);
             let missing: Vec<String> =
@@ -246,17 +256,19 @@ impl Stage<'_> {
     }
 }
 
-fn look_further(scratch: &Scratch) {
+fn look_further(scratch: &Scratch, out: &mut Out) -> Result<()> {
     let (kubeconfig, state) = (text(scratch, "site/kubeconfig"), text(scratch, "site"));
-    say("\nLook further, from another terminal:");
-    say(&format!("  kubectl --kubeconfig {kubeconfig} get packages,programs,distributions,collections,advertisements"));
-    say(&format!("  kubectl --kubeconfig {kubeconfig} get clients,clientstatuses,contentlocations"));
-    say(&format!("  waybill status --state {state}"));
-    say(&format!("  waybill messages --state {state}"));
-    say(&format!("  git -C {} log --stat        (commit something, and watch)", text(scratch, "repository")));
-    say(&format!("  ls {}        (what was installed)", text(scratch, "machines/kiosk-1")));
-    say(&format!("  ls {}        (what every process logged)", text(scratch, "logs")));
-    say("\nCtrl-C ends everything.");
+    out.say("\nLook further, from another terminal:")?;
+    out.say(&format!(
+        "  kubectl --kubeconfig {kubeconfig} get packages,programs,distributions,collections,advertisements"
+    ))?;
+    out.say(&format!("  kubectl --kubeconfig {kubeconfig} get clients,clientstatuses,contentlocations"))?;
+    out.say(&format!("  waybill status --state {state}"))?;
+    out.say(&format!("  waybill messages --state {state}"))?;
+    out.say(&format!("  git -C {} log --stat        (commit something, and watch)", text(scratch, "repository")))?;
+    out.say(&format!("  ls {}        (what was installed)", text(scratch, "machines/kiosk-1")))?;
+    out.say(&format!("  ls {}        (what every process logged)", text(scratch, "logs")))?;
+    Ok(out.say("\nCtrl-C ends everything.")?)
 }
 
 fn text(scratch: &Scratch, below: &str) -> String {

@@ -1,10 +1,10 @@
 //! How far an act is: bars on a terminal, a line for every step otherwise.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::say;
+use crate::cli::out::Out;
 
 /// The lines of one act.
 pub(super) struct Progress {
@@ -32,14 +32,17 @@ impl Progress {
     }
 
     /// Shows where a goal stands.
-    pub(super) fn set(&mut self, index: usize, label: &str, done: u64, total: u64) {
+    ///
+    /// # Errors
+    /// If standard output cannot be written.
+    pub(super) fn set(&mut self, out: &mut Out, index: usize, label: &str, done: u64, total: u64) -> io::Result<()> {
         if self.shown[index] == done {
-            return;
+            return Ok(());
         }
         self.shown[index] = done;
         match &self.bars {
-            Some((_, bars)) => bars[index].set_position(done),
-            None => say(&format!("  {label}: {done}/{total}")),
+            Some((_, bars)) => Ok(bars[index].set_position(done)),
+            None => out.say(&format!("  {label}: {done}/{total}")),
         }
     }
 

@@ -6,24 +6,25 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::Value;
 
-use super::{observe::Observer, say};
+use super::observe::Observer;
+use crate::cli::out::Out;
 
 /// Shows all of them.
 ///
 /// # Errors
-/// If the API does not answer.
-pub(super) async fn show(observer: &Observer) -> Result<()> {
+/// If the API does not answer, or standard output cannot be written.
+pub(super) async fn show(observer: &Observer, out: &mut Out) -> Result<()> {
     let view = observer.look().await?;
     let locations = observer.rows("ContentLocation", "contentlocations").await?;
-    say("\nPackages on distribution points");
-    say(&pivot("package", &locations, "package", "distributionPoint", |row| {
+    out.say("\nPackages on distribution points")?;
+    out.say(&pivot("package", &locations, "package", "distributionPoint", |row| {
         format!("{} {}", row["sourceVersion"], word(row, "state"))
-    }));
+    }))?;
     let statuses = observer.rows("ClientStatus", "clientstatuses").await?;
-    say("\nClients and advertisements");
-    say(&pivot("client", &statuses, "client", "advertisement", |row| word(row, "state")));
+    out.say("\nClients and advertisements")?;
+    out.say(&pivot("client", &statuses, "client", "advertisement", |row| word(row, "state")))?;
 
-    say("\nPackage status summary");
+    out.say("\nPackage status summary")?;
     let mut table = plain(&["package", "version", "targeted", "installed", "pending", "retrying", "failed"]);
     for (name, status) in &view.packages {
         let on = status.distribution.clone().unwrap_or_default();
@@ -31,9 +32,9 @@ pub(super) async fn show(observer: &Observer) -> Result<()> {
         let counts = [version, on.targeted, on.installed, on.pending, on.retrying, on.failed];
         table.add_row([name.clone()].into_iter().chain(counts.map(|count| count.to_string())));
     }
-    say(&table.to_string());
+    out.say(&table.to_string())?;
 
-    say("\nAdvertisement status summary");
+    out.say("\nAdvertisement status summary")?;
     let mut table = plain(&["advertisement", "targeted", "succeeded", "running", "failed", "received", "started"]);
     for (name, status) in &view.advertisements {
         let (clients, messages) =
@@ -42,24 +43,24 @@ pub(super) async fn show(observer: &Observer) -> Result<()> {
             [clients.targeted, clients.succeeded, clients.running, clients.failed, messages.received, messages.started];
         table.add_row([name.clone()].into_iter().chain(counts.map(|count| count.to_string())));
     }
-    say(&table.to_string());
+    out.say(&table.to_string())?;
 
-    say("\nComponent status summary");
+    out.say("\nComponent status summary")?;
     let mut table = plain(&["component", "system", "state", "informational", "warnings", "errors"]);
     for one in &view.site.components {
         let counts = [one.informational, one.warnings, one.errors].map(|count| count.to_string());
         let words = [one.component.clone(), one.system.clone(), one.state.clone()];
         table.add_row(words.into_iter().chain(counts));
     }
-    say(&table.to_string());
+    out.say(&table.to_string())?;
 
-    say("\nSite system status summary");
+    out.say("\nSite system status summary")?;
     let mut table = plain(&["system", "role", "state", "available", "free GiB"]);
     for one in &view.site.systems {
         let (available, free) = (if one.available { "yes" } else { "no" }, (one.free_kib >> 20).to_string());
         table.add_row([one.system.as_str(), &one.role, &one.state, available, &free]);
     }
-    say(&table.to_string());
+    out.say(&table.to_string())?;
     Ok(())
 }
 
