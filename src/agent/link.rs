@@ -18,6 +18,7 @@ use crate::{
     transport::{
         answer::{self, AnswerError},
         backoff::{Backoff, jitter},
+        fault::Fault,
     },
     trust::envelope::Envelope,
     wire::{
@@ -46,12 +47,12 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub enum LinkError {
     /// None could be reached.
     #[error("no access point of the site can be reached")]
-    Unreachable(#[source] Option<reqwest::Error>),
+    Unreachable(#[source] Option<Fault>),
     /// One says that the site lets this client in no more.
     #[error("the site turns this client away: {0}")]
     TurnedAway(TurnedAway),
     /// One answered with a refusal.
-    #[error("the site answered {status}: {text}")]
+    #[error("the site refused ({status}): {text}")]
     Refused {
         /// The status code.
         status: u16,
@@ -191,11 +192,13 @@ impl Link {
             match make(&http, &url).send().await {
                 Ok(answer) if is_broken(answer.status()) => {
                     tracing::debug!(%url, status = %answer.status(), "an access point is not well");
+                    last = Some(Fault::of_status(answer.status()).at(&url));
                 }
                 Ok(answer) => return Ok((answer, url)),
                 Err(error) => {
-                    tracing::debug!(%url, %error, "an access point cannot be reached");
-                    last = Some(error);
+                    let fault = Fault::from(error);
+                    tracing::debug!(%url, error = %fault, "an access point cannot be reached");
+                    last = Some(fault.at(&url));
                 }
             }
             self.leave(&url);

@@ -64,20 +64,21 @@ pub fn json(answer: Answer) -> anyhow::Result<String> {
     })
 }
 
-/// Aligned columns, two spaces between them.
+/// Aligned columns, two spaces between them; every row has as many cells as there are heads.
 #[must_use]
-pub fn columns<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).chain([heads[column].len()]).max().unwrap_or_default()
+pub fn columns(heads: &[&str], rows: &[impl AsRef<[String]>]) -> String {
+    let width = |(column, head): (usize, &&str)| {
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(column)).map(|cell| cell.chars().count());
+        cells.chain([head.chars().count()]).max().unwrap_or_default()
     };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |words: [&str; N]| {
-        let cells = words.iter().zip(widths).map(|(word, width)| format!("{word:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    let widths: Vec<usize> = heads.iter().enumerate().map(width).collect();
+    let line = |words: &mut dyn Iterator<Item = &str>| {
+        let cells: Vec<String> = words.zip(&widths).map(|(word, width)| format!("{word:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
     };
-    let mut text = line(heads);
+    let mut text = line(&mut heads.iter().copied());
     for row in rows {
-        text.push_str(&line(std::array::from_fn(|column| row[column].as_str())));
+        text.push_str(&line(&mut row.as_ref().iter().map(String::as_str)));
     }
     text
 }
@@ -89,6 +90,6 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_word() {
         let rows = [["a".to_owned(), "longer".to_owned()], ["bbb".to_owned(), "x".to_owned()]];
-        assert_eq!(columns(["A", "B"], &rows), "A    B\na    longer\nbbb  x\n");
+        assert_eq!(columns(&["A", "B"], &rows), "A    B\na    longer\nbbb  x\n");
     }
 }

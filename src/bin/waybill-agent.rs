@@ -23,7 +23,7 @@ const READER_GONE: u8 = 128 + 13;
 #[command(name = "waybill-agent", version)]
 struct Arguments {
     /// What to log, as `info` or `waybill=debug,warn`
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info", display_order = 900)]
     log: Filter,
     #[command(subcommand)]
     verb: Verb,
@@ -102,9 +102,11 @@ fn ask(socket: &Path, request: &Request, output: Output) -> anyhow::Result<Strin
     }
     Ok(match answer {
         Answer::Offers(offers) => {
-            shown::columns(shown::OFFER_HEADS, &offers.iter().map(shown::offer_row).collect::<Vec<_>>())
+            shown::columns(&shown::OFFER_HEADS, &offers.iter().map(shown::offer_row).collect::<Vec<_>>())
         }
-        Answer::History(runs) => shown::columns(shown::RUN_HEADS, &runs.iter().map(shown::run_row).collect::<Vec<_>>()),
+        Answer::History(runs) => {
+            shown::columns(&shown::RUN_HEADS, &runs.iter().map(shown::run_row).collect::<Vec<_>>())
+        }
         Answer::Started(name) => format!("{name} will be started\n"),
         Answer::Refused(why) => anyhow::bail!("{why}"),
     })

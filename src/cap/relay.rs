@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     content::{digest::Digest, durable},
-    transport::answer::{self, AnswerError},
+    transport::{
+        answer::{self, AnswerError},
+        fault::Fault,
+    },
     trust::{envelope::Envelope, keys::TrustedKeys},
     wire::{
         access::{
@@ -51,7 +54,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub enum RelayError {
     /// The site did not answer as expected.
     #[error("the site did not answer {0}")]
-    Http(&'static str, #[source] reqwest::Error),
+    Http(&'static str, #[source] Fault),
     /// The site's answer was cut off, too long or no answer.
     #[error("the site's answer to {0} cannot be read")]
     Answer(&'static str, #[source] AnswerError),
@@ -59,8 +62,8 @@ pub enum RelayError {
     #[error("the site turns this access point away: {0}")]
     TurnedAway(TurnedAway),
     /// The site answered with an error.
-    #[error("the site answered {1} to {0}")]
-    Status(&'static str, reqwest::StatusCode),
+    #[error("the site refused {0}")]
+    Status(&'static str, #[source] Fault),
     /// The snapshot cannot be read.
     #[error("the site's snapshot cannot be read")]
     Snapshot(#[from] DecodeError),
@@ -162,7 +165,7 @@ impl Relay {
         if let Some(tag) = tag.as_deref() {
             request = request.header(reqwest::header::IF_NONE_MATCH, tag);
         }
-        let answer = request.send().await.map_err(|error| RelayError::Http("a snapshot poll", error))?;
+        let answer = request.send().await.map_err(|error| RelayError::Http("a snapshot poll", error.into()))?;
         if answer.status() == reqwest::StatusCode::NOT_MODIFIED {
             return Ok(());
         }
@@ -170,7 +173,7 @@ impl Relay {
             return Err(RelayError::TurnedAway(why));
         }
         if !answer.status().is_success() {
-            return Err(RelayError::Status("a snapshot poll", answer.status()));
+            return Err(RelayError::Status("a snapshot poll", Fault::of_status(answer.status())));
         }
         let new_tag = answer.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         let snapshot = read_snapshot(answer).await?;
@@ -218,9 +221,9 @@ impl Relay {
 
     async fn get<T: DeserializeOwned>(&self, path: &str, what: &'static str) -> Result<T, RelayError> {
         let request = self.http().get(format!("{}{path}", self.site_url)).timeout(REQUEST_TIMEOUT);
-        let answer = request.send().await.map_err(|error| RelayError::Http(what, error))?;
+        let answer = request.send().await.map_err(|error| RelayError::Http(what, error.into()))?;
         if !answer.status().is_success() {
-            return Err(RelayError::Status(what, answer.status()));
+            return Err(RelayError::Status(what, Fault::of_status(answer.status())));
         }
         answer::json(answer, ANSWER_BYTES_MAX).await.map_err(|error| RelayError::Answer(what, error))
     }

@@ -95,7 +95,7 @@ impl Look {
 /// A table for a terminal; plain columns for everything else, so that other programs can read them.
 fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     if !std::io::stdout().is_terminal() {
-        return shown::columns(heads, rows);
+        return shown::columns(&heads, rows);
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);

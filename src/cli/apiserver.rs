@@ -13,6 +13,7 @@ use super::point::stop_on_signal;
 use crate::{
     apiserver::{ApiServer, Callers, OpenError, Options, credentials::Credentials},
     clock,
+    gitops::document::describe,
     transport::{install_crypto, serving::Serving, tls::ServerTls},
     trust::ca::{SERVING_LIFETIME, USER_LIFETIME},
 };
@@ -113,8 +114,8 @@ fn read_definitions(folder: &Path) -> Result<Vec<(PathBuf, Value)>> {
     let mut documents = vec![];
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let read: Vec<Value> =
-            serde_yaml::from_multiple(&text).with_context(|| format!("{} is no YAML or JSON", file.display()))?;
+        let read: Vec<Value> = serde_yaml::from_multiple(&text)
+            .map_err(|error| anyhow::anyhow!("{} is no YAML or JSON: {}", file.display(), describe(&error)))?;
         for document in read {
             anyhow::ensure!(
                 document["kind"] == "CustomResourceDefinition",

@@ -22,7 +22,7 @@ use crate::{
 /// What is still under way when the process stops is left behind after this time; senders keep what was not acknowledged.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serve policy to clients and take their status, also while the site is away
+/// Run a client access point, which gives policy to clients and takes their status, also while the site is away
 #[derive(Debug, clap::Args)]
 pub(super) struct CapVerb {
     #[command(flatten)]

@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 
 use super::{
     connection::{Site, ask, block_on, client_id, fleet, list, said},
+    out::tell,
     show::{Output, Table, cell, on_terminal},
 };
 
 /// List, block, unblock, delete and label clients
+// Options before a verb would be those of the list: nobody shall believe that they are the verb's.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Clients {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -110,6 +113,13 @@ async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
     if output == Output::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&clients)?)?;
         return Ok(0);
+    }
+    if clients.is_empty() {
+        let state = site.option();
+        tell(&format!(
+            "no client has joined yet; invite one with `waybill token create --role client{state} > join.json`, and start \
+             it with `waybill agent run --join join.json --state DIR`"
+        ));
     }
     let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "LAST SEEN", "LABELS"]);
     for one in &clients {

@@ -1,7 +1,7 @@
 //! How people's verbs reach a site: by the administrator's kubeconfig in its state directory. Also the fleet group's
 //! resources as kube knows them, and listings page by page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use kube::{
@@ -12,11 +12,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use super::show::escaped;
 use crate::{
     api::{FLEET_GROUP, VERSION},
-    transport::install_crypto,
+    transport::{fault, install_crypto},
 };
 
+/// The state directory of a site that is started without --state.
+const USUAL_STATE: &str = "./state";
 /// Rows asked for at once.
 const PAGE_ROWS: u32 = 500;
 
@@ -24,11 +27,16 @@ const PAGE_ROWS: u32 = 500;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Site {
     /// State directory of the site, with its kubeconfig
-    #[arg(long, value_name = "DIR", default_value = "./state", env = "WAYBILL_STATE", hide_env_values = true)]
+    #[arg(long, value_name = "DIR", default_value = USUAL_STATE, env = "WAYBILL_STATE", hide_env_values = true)]
     state: PathBuf,
 }
 
 impl Site {
+    /// The option that names this site, for hints; empty if it is the usual one.
+    pub(super) fn option(&self) -> String {
+        if self.state == Path::new(USUAL_STATE) { String::new() } else { format!(" --state {}", self.state.display()) }
+    }
+
     /// A client that acts as the site's administrator.
     ///
     /// # Errors
@@ -110,23 +118,41 @@ where
 pub(super) fn said(error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => anyhow::anyhow!(status.message.clone()),
-        other => anyhow::Error::new(other).context("the site does not answer; is it running?"),
+        other => anyhow::anyhow!("the site does not answer ({}); is it running?", fault::in_words(&other)),
     }
 }
 
-/// The id of a client that was given by its id, or by its host name if only one has that.
+/// The id of a client that was given by its id, or by its host name if only one has that; nothing if there is none. What a
+/// client said that was deleted since is still found by its id.
 ///
 /// # Errors
 /// If several clients have the host name.
-pub(super) async fn client_id(client: &Client, given: &str) -> Result<String> {
+pub(super) async fn find_client(client: &Client, given: &str) -> Result<Option<String>> {
     let clients = fleet(client, "Client", None);
-    if clients.get_opt(given).await.map_err(said)?.is_some() || given.contains([',', '=', '\\']) {
-        return Ok(given.to_owned());
+    let plain = !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if !plain {
+        return Ok(None);
+    }
+    if clients.get_opt(given).await.map_err(said)?.is_some() {
+        return Ok(Some(given.to_owned()));
     }
     let named = list(&clients, &format!("status.hostname={given}"), 2).await?;
     match named.as_slice() {
-        [] => Ok(given.to_owned()),
-        [one] => Ok(one.metadata.name.clone().unwrap_or_default()),
+        [] => Ok(None),
+        [one] => Ok(one.metadata.name.clone()),
         _ => bail!("several clients are called {given}; give the id, `waybill clients` shows it"),
     }
+}
+
+/// As [`find_client`] for who needs one.
+///
+/// # Errors
+/// If there is none, or several have the host name.
+pub(super) async fn client_id(client: &Client, given: &str) -> Result<String> {
+    find_client(client, given).await?.with_context(|| no_client(given))
+}
+
+/// What is said of a client that nobody knows.
+pub(super) fn no_client(given: &str) -> String {
+    format!("there is no client '{}'; `waybill clients` shows who has joined", escaped(given))
 }

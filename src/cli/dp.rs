@@ -21,7 +21,7 @@ use crate::{
 /// A copy that waits for the site's bytes is left behind after this time when the process stops; it is resumed later.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serve package content to clients, as the site says
+/// Run a distribution point, which serves package content to clients
 #[derive(Debug, clap::Args)]
 pub(super) struct DpVerb {
     #[command(flatten)]

@@ -1,15 +1,17 @@
 //! `waybill messages`: what every part of the site and its clients said, newest last, as a log reads.
 
-use std::{collections::BTreeMap, io::Write, time::Duration};
+use std::{io::Write, time::Duration};
 
 use anyhow::Result;
-use kube::{Client, ResourceExt, api::DynamicObject};
+use kube::{Api, Client, ResourceExt, api::DynamicObject};
 
 use super::{
-    connection::{Site, block_on, client_id, fleet, list},
+    connection::{Site, block_on, find_client, fleet, list, no_client},
+    out::{Out, tell},
     show::{Output, cell, escaped},
 };
 use crate::{
+    api::advertisement::Advertisement,
     clock,
     model::{
         duration::Span,
@@ -23,7 +25,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Show status messages
 #[derive(Debug, clap::Args)]
 pub(super) struct Messages {
-    /// Only messages so bad or worse
+    /// Only messages of this severity or worse
     #[arg(long, value_name = "SEVERITY", value_parser = ["informational", "warning", "error"], ignore_case = true)]
     severity: Option<String>,
     /// Only this component, as ClientAgent
@@ -38,7 +40,7 @@ pub(super) struct Messages {
     /// Only messages that arrived within this time, as 2h
     #[arg(long, value_name = "SPAN", value_parser = span)]
     since: Option<Span>,
-    /// The newest so many
+    /// At most so many, the newest
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     /// Go on with new messages until interrupted
@@ -51,7 +53,8 @@ pub(super) struct Messages {
     site: Site,
 }
 
-fn span(text: &str) -> Result<Span, String> {
+/// Reads `90m`.
+pub(super) fn span(text: &str) -> Result<Span, String> {
     Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90m"))
 }
 
@@ -60,10 +63,14 @@ impl Messages {
     ///
     /// # Errors
     /// What the site says.
-    pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
+    pub(super) fn run(self, out: &mut Out) -> Result<u8> {
         block_on(async {
             let client = self.site.client().await?;
-            let selector = self.selector(&client).await?;
+            let known = match &self.client {
+                Some(given) => find_client(&client, given).await?,
+                None => None,
+            };
+            let selector = self.selector(known.as_deref());
             let mut found = newest(&client, &selector, self.limit).await?;
             if let Some(since) = self.since {
                 let from = clock::now().saturating_sub(since.as_duration())?;
@@ -73,12 +80,16 @@ impl Messages {
                 });
             }
             let mut last = number(found.last());
+            if found.is_empty() {
+                tell(&self.nothing(&client, known.is_some()).await?);
+            }
             write(&found, self.output, out)?;
             if !self.follow {
                 return Ok(0);
             }
             loop {
                 tokio::time::sleep(LOOK_INTERVAL).await;
+                out.check_reader()?;
                 let mut more = newest(&client, &selector, self.limit.max(500)).await?;
                 more.retain(|one| number(Some(one)) > last);
                 last = last.max(number(more.last()));
@@ -88,29 +99,68 @@ impl Messages {
         })
     }
 
-    async fn selector(&self, client: &Client) -> Result<String> {
-        let mut terms = BTreeMap::new();
-        if let Some(component) = &self.component {
-            let known =
-                Component::ALL.map(Component::as_str).into_iter().find(|one| one.eq_ignore_ascii_case(component));
-            terms.insert("component=", known.unwrap_or_default().to_owned());
+    /// Why there is nothing to show.
+    async fn nothing(&self, client: &Client, client_known: bool) -> Result<String> {
+        if let Some(given) = self.client.as_deref().filter(|_| !client_known) {
+            return Ok(format!("{}, and no message is about it", no_client(given)));
         }
-        if let Some(given) = &self.client {
-            terms.insert("client=", client_id(client, given).await?);
+        if let Some(full) = self.full_advertisement() {
+            let (namespace, name) = full.split_once('/').unwrap_or_default();
+            let api: Api<Advertisement> = Api::namespaced(client.clone(), namespace);
+            // What is no name at all is answered with a refusal, and does not exist either.
+            if !matches!(api.get_opt(name).await, Ok(Some(_))) {
+                return Ok(format!("there is no advertisement {}, and no message is about it", escaped(&full)));
+            }
         }
-        if let Some(advertisement) = &self.advertisement {
-            let full =
-                if advertisement.contains('/') { advertisement.clone() } else { format!("default/{advertisement}") };
-            terms.insert("advertisement=", full);
-        }
-        match self.severity.as_deref().map(str::to_lowercase).as_deref() {
-            Some("error") => terms.insert("severity=", Severity::Error.as_str().to_owned()),
-            Some("warning") => terms.insert("severity!=", Severity::Informational.as_str().to_owned()),
-            _ => None,
-        };
-        let terms: Vec<String> = terms.iter().map(|(term, value)| format!("status.{term}{value}")).collect();
-        Ok(terms.join(","))
+        let so_far = if self.follow { "so far; waiting for the first" } else { "so far" };
+        Ok(if self.filters() {
+            format!("no message matches {so_far}")
+        } else {
+            format!("there is no message {so_far}")
+        })
     }
+
+    fn filters(&self) -> bool {
+        let Self { severity, component, client, advertisement, since, .. } = self;
+        severity.is_some() || component.is_some() || client.is_some() || advertisement.is_some() || since.is_some()
+    }
+
+    fn full_advertisement(&self) -> Option<String> {
+        let given = self.advertisement.as_ref()?;
+        Some(if given.contains('/') { given.clone() } else { format!("default/{given}") })
+    }
+
+    /// `known` is the id of the client that is asked for; of one that was deleted the id itself is given.
+    fn selector(&self, known: Option<&str>) -> String {
+        let component = self.component.as_deref().and_then(|given| {
+            Component::ALL.map(Component::as_str).into_iter().find(|one| one.eq_ignore_ascii_case(given))
+        });
+        let advertisement = self.full_advertisement();
+        let equal = [
+            ("component", component),
+            ("client", known.or(self.client.as_deref())),
+            ("advertisement", advertisement.as_deref()),
+        ];
+        let given: Vec<(&str, &str)> = equal.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
+        let mut terms = vec![selector(&given)];
+        match self.severity.as_deref().map(str::to_lowercase).as_deref() {
+            Some("error") => terms.push(format!("status.severity={}", Severity::Error.as_str())),
+            Some("warning") => terms.push(format!("status.severity!={}", Severity::Informational.as_str())),
+            _ => {}
+        }
+        terms.retain(|term| !term.is_empty());
+        terms.join(",")
+    }
+}
+
+/// A field selector for messages whose members have these values, in which some letters have a meaning.
+pub(super) fn selector(members: &[(&str, &str)]) -> String {
+    let escaped = |text: &str| -> String {
+        text.chars().flat_map(|c| if ",=\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect()
+    };
+    let terms: Vec<String> =
+        members.iter().map(|(member, value)| format!("status.{member}={}", escaped(value))).collect();
+    terms.join(",")
 }
 
 /// The newest messages, oldest of them first.

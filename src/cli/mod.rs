@@ -29,14 +29,21 @@ use crate::telemetry::{self, Filter};
 
 /// Software distribution for fleets of machines, declared in git
 #[derive(Debug, Parser)]
-#[command(name = "waybill", version)]
+#[command(
+    name = "waybill",
+    version,
+    after_help = "Begin with `waybill demo`, or serve a directory of your own with `waybill up DIRECTORY`"
+)]
 struct Cli {
     /// What to log, as `info` or `waybill=debug,warn`
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info", display_order = LAST)]
     log: Filter,
     #[command(subcommand)]
     verb: Verb,
 }
+
+/// Place of what every verb has, after its own options and before the help.
+const LAST: usize = 900;
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -1,10 +1,12 @@
-//! How results are shown: tables on a terminal, tab-separated lines when piped, JSON for scripts. Words from outside
-//! cannot steer a terminal.
+//! How results are shown: tables on a terminal, aligned columns without borders when piped, JSON for scripts. Words from
+//! outside cannot steer a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::Value;
+
+use crate::agent::shown::columns;
 
 /// How a result is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -38,8 +40,10 @@ impl Table {
     /// Writes it for a terminal or for a pipe.
     pub(super) fn write(&self, out: &mut impl Write, terminal: bool) -> io::Result<()> {
         if !terminal {
-            writeln!(out, "{}", self.header.join("\t"))?;
-            return self.rows.iter().try_for_each(|row| writeln!(out, "{}", row.join("\t")));
+            // A cell with nothing in it would shift the others for whoever counts words.
+            let marked = |row: &Vec<String>| row.iter().map(|cell| or_dash(cell)).collect::<Vec<_>>();
+            let rows: Vec<Vec<String>> = self.rows.iter().map(marked).collect();
+            return out.write_all(columns(&self.header, &rows).as_bytes());
         }
         let mut table = comfy_table::Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
@@ -47,6 +51,10 @@ impl Table {
         table.add_rows(&self.rows);
         writeln!(out, "{table}")
     }
+}
+
+fn or_dash(cell: &str) -> String {
+    if cell.is_empty() { "-".to_owned() } else { cell.to_owned() }
 }
 
 /// Whether standard output is a terminal.
@@ -90,12 +98,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_gets_plain_lines_and_a_terminal_a_table() {
-        let mut table = Table::new(&["NAME", "STATE"]);
-        table.row(["c-1".to_owned(), "a\tb".to_owned()]);
+    fn a_pipe_gets_aligned_columns_and_a_terminal_a_table() {
+        let mut table = Table::new(&["NAME", "STATE", "WHY"]);
+        table.row(["c-1".to_owned(), "a\tb".to_owned(), "x".to_owned()]);
+        table.row(["client-2".to_owned(), String::new(), "y".to_owned()]);
         let mut plain = Vec::new();
         table.write(&mut plain, false).unwrap();
-        assert_eq!(String::from_utf8(plain).unwrap(), "NAME\tSTATE\nc-1\ta\\tb\n");
+        assert_eq!(
+            String::from_utf8(plain).unwrap(),
+            "NAME      STATE  WHY\nc-1       a\\tb   x\nclient-2  -      y\n"
+        );
         let mut pretty = Vec::new();
         table.write(&mut pretty, true).unwrap();
         assert!(String::from_utf8(pretty).unwrap().lines().count() > 2);

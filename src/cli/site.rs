@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    messages::span,
     point::stop_on_signal,
-    up::{listen_address, span},
+    up::{listen_address, site_name},
 };
 use crate::{
     model::duration::Span,
@@ -28,7 +29,7 @@ pub(super) struct Site {
     #[arg(long)]
     adopt: bool,
     /// Name of the Site object and of the built-in points
-    #[arg(long, value_name = "NAME", default_value = "main")]
+    #[arg(long, value_name = "NAME", default_value = "main", value_parser = site_name)]
     site: String,
     /// Address for clients and other points (enrolment is on the next port); port 0 takes free ones
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
@@ -81,7 +82,7 @@ impl Site {
         listen.health = self.health_listen.unwrap_or(listen.health);
         Options {
             objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt },
-            name: self.site,
+            name: Some(self.site),
             listen,
             advertise: self.advertise,
             source_roots: self.source_root,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     connection::{block_on, fleet, list},
-    show::{Output, Table, cell, escaped, on_terminal},
+    show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
 };
 use crate::api::{advertisement::Advertisement, package::Package, site::Site};
 
@@ -123,9 +123,13 @@ fn write(page: &Value, out: &mut impl Write) -> Result<()> {
             cell(site, "ready"),
             cell(site, "clients")
         )?;
-        writeln!(out, "Revision {}, {} objects", escaped(&cell(sync, "revision")), cell(sync, "objects"))?;
-        for problem in rows(sync, "problems") {
-            writeln!(out, "  {}", escaped(problem.as_str().unwrap_or_default()))?;
+        match cell(sync, "revision").as_str() {
+            "" => writeln!(out, "No revision of the manifests is applied yet")?,
+            revision => writeln!(out, "Revision {}, {} objects", escaped(revision), cell(sync, "objects"))?,
+        }
+        // A problem has several lines: what is wrong where, the line of the file, a mark beneath it.
+        for problem in rows(sync, "problems").filter_map(Value::as_str) {
+            writeln!(out, "  {}", escaped_lines(problem).replace('\n', "\n  "))?;
         }
         if let Some(held) = sync["heldRevision"].as_str() {
             writeln!(out, "Held back: revision {held} would remove")?;
@@ -233,4 +237,22 @@ fn summary(page: &Value, list: &str, header: &[&'static str], members: [&str; 6]
         table.row(members.map(|member| cell(row, member)));
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_shown_with_its_lines_and_its_mark_in_place() {
+        let problem = "a.yaml:6:3: there is no field `spec.sorce`\n 6 |   sorce: \u{1b}[2J\n   |   ^";
+        let page = json!({"sites": [{"name": "main", "sync": {"revision": "r1", "objects": 2, "problems": [problem]}},
+            {"name": "new", "sync": {"problems": ["x"]}}]});
+        let mut out = Vec::new();
+        write(&page, &mut out).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        let expected = "Revision r1, 2 objects\n  a.yaml:6:3: there is no field `spec.sorce`\n   6 |   sorce: \\u{1b}[2J\n     |   ^\n";
+        assert!(shown.contains(expected), "{shown}");
+        assert!(shown.contains("No revision of the manifests is applied yet\n  x\n"), "{shown}");
+    }
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::connection::{Site, block_on};
-use crate::gitops::apply::acknowledge;
+use crate::gitops::acknowledge::acknowledge;
 
-/// Git sync
+/// Allow git sync what it holds back
 #[derive(Debug, clap::Args)]
 pub(super) struct Sync {
     #[command(subcommand)]

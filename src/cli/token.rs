@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::{
     connection::{Site, ask, block_on, fleet, list, said},
     out::tell,
-    show::{Table, cell, on_terminal},
+    show::{Output, Table, cell, on_terminal},
 };
+use crate::model::duration::Span;
 
 /// Invite machines: create, list and revoke enrolment tokens
 #[derive(Debug, clap::Args)]
@@ -21,9 +22,9 @@ pub(super) struct Token {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Make an invitation and print its join file; the secret in it is shown only now
+    /// Make an invitation and print its join file, which nobody else should read: the secret in it is shown only now
     Create(Create),
-    /// Invitations that are not forgotten yet, without their secrets
+    /// List invitations and how often each may still be used, without their secrets
     List(List),
     /// Take an invitation back
     Revoke(Revoke),
@@ -38,11 +39,11 @@ struct Create {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// How many machines may join with it
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     uses: u32,
     /// How long it may be used, at most 24h
-    #[arg(long, value_name = "SPAN", default_value = "24h")]
-    expires: String,
+    #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = super::messages::span)]
+    expires: Span,
     /// Label that clients get when they join; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::clients::label)]
     label: Vec<(String, String)>,
@@ -52,6 +53,9 @@ struct Create {
 
 #[derive(Debug, clap::Args)]
 struct List {
+    /// How the list is written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
     #[command(flatten)]
     site: Site,
 }
@@ -84,7 +88,7 @@ impl Token {
 impl Create {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
         let client = self.site.client().await?;
-        let mut spec = json!({"role": self.role, "uses": self.uses, "expiresIn": self.expires});
+        let mut spec = json!({"role": self.role, "uses": self.uses, "expiresIn": self.expires.to_string()});
         if let Some(name) = &self.name {
             spec["name"] = json!(name);
         }
@@ -116,8 +120,20 @@ async fn take_back(client: &Client, name: &str, unwritten: &io::Error) -> anyhow
 impl List {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
         let client = self.site.client().await?;
+        let tokens = list(&fleet(&client, "EnrolmentToken", None), "", ROWS_MAX).await?;
+        if self.output == Output::Json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&tokens)?)?;
+            return Ok(0);
+        }
+        if tokens.is_empty() {
+            let state = self.site.option();
+            tell(&format!(
+                "nobody is invited; `waybill token create --role client{state} > join.json` invites a client, the roles dp \
+                 and cap invite points"
+            ));
+        }
         let mut table = Table::new(&["NAME", "ROLE", "FOR", "USES LEFT", "EXPIRES"]);
-        for token in list(&fleet(&client, "EnrolmentToken", None), "", ROWS_MAX).await? {
+        for token in tokens {
             let (spec, status) = (&token.data["spec"], &token.data["status"]);
             table.row([
                 token.name_any(),

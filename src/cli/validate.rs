@@ -11,13 +11,19 @@ use serde_json::{Value, json};
 
 use crate::{
     api,
-    apiserver::schema::{RULES_NOT_RUN, Schema, Scope},
+    apiserver::{
+        metadata::{self, NameRule},
+        schema::{RULES_NOT_RUN, Schema, Scope},
+    },
     gitops::{
+        content::Look,
         diagnostic::Severity,
+        hints,
         kinds::{Kind, Kinds},
         load::LoadError,
-        validate::{Complaint, Report, validate},
+        validate::{Checks, Complaint, Report, validate},
     },
+    source::{Guarded, SnapshotError, listing, open_directory},
 };
 
 /// Check manifests without a server.
@@ -25,6 +31,9 @@ use crate::{
 pub struct Args {
     /// The directory that holds the manifests, as it would be served.
     pub directory: PathBuf,
+    /// Directory that package sources may lie beneath, besides this one, as for `waybill up`; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub source_root: Vec<PathBuf>,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
@@ -44,10 +53,11 @@ pub enum Output {
 pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<u8> {
     let kinds = Kinds::of(&api::crds());
     let schemas = schemas(&kinds)?;
-    let check = |kind: &Kind, object: &Value| {
-        schemas.get(&kind.resource.kind).map(|schema| complaints(schema, object)).unwrap_or_default()
+    let sources = Sources::new(args);
+    let schema = |kind: &Kind, object: &Value| {
+        schemas.get(&kind.resource.kind).map(|schema| complaints(schema, kind, object)).unwrap_or_default()
     };
-    match validate(&args.directory, &kinds, &check) {
+    match validate(&args.directory, &kinds, &Checks { schema: &schema, source: &|path| sources.look(path) }) {
         Ok(report) => {
             write_report(args.output, &report, out)?;
             Ok(u8::from(report.count(Severity::Error) > 0))
@@ -71,20 +81,50 @@ fn schemas(kinds: &Kinds) -> anyhow::Result<BTreeMap<String, Schema>> {
     compiled.collect()
 }
 
-/// What the API server would refuse: unknown fields first, then what the schema and its rules say.
-fn complaints(schema: &Schema, object: &Value) -> Vec<Complaint> {
+/// Where package sources may lie.
+struct Sources {
+    base: PathBuf,
+    roots: Vec<PathBuf>,
+}
+
+impl Sources {
+    /// What does not exist is left out: the directory itself is complained of elsewhere, and a root without anything in it
+    /// permits nothing.
+    fn new(args: &Args) -> Self {
+        let base = args.directory.canonicalize().unwrap_or_else(|_| args.directory.clone());
+        Self { base, roots: args.source_root.iter().filter_map(|root| root.canonicalize().ok()).collect() }
+    }
+
+    /// What the server finds when it reads this source.
+    fn look(&self, path: &str) -> Look {
+        let found = open_directory(path, &self.base, &self.roots, &Guarded::system()).and_then(listing);
+        match found {
+            Ok(files) => Look::Files(files),
+            Err(SnapshotError::NotPermitted { .. }) if path.starts_with('/') => Look::Unknown(format!(
+                "`{path}` lies beneath no source root and is not looked at: give its root with --source-root, here and \
+                 to `waybill up`"
+            )),
+            Err(error) => Look::Refused(error.sentence()),
+        }
+    }
+}
+
+/// What the API server would refuse: unknown fields first, then what the schema, its rules and those of names say.
+fn complaints(schema: &Schema, kind: &Kind, object: &Value) -> Vec<Complaint> {
     let mut object = object.clone();
     let unknown = schema.prune(&mut object);
     let mut found: Vec<Complaint> =
         unknown.into_iter().map(|field| Complaint { message: format!("there is no field `{field}`"), field }).collect();
     schema.default(&mut object);
-    let faults = schema.validate(&object, None, Scope::Main);
+    let mut faults = schema.validate(&object, None, Scope::Main);
+    faults.extend(metadata::validate(&object, NameRule::Subdomain, kind.namespaced));
     // A fault that only says that rules could not run repeats the others.
     let faults = faults.into_iter().filter(|fault| !fault.message.ends_with(RULES_NOT_RUN));
     found.extend(faults.map(|fault| {
         // Some say in their message where they are, and are of the whole object otherwise.
         let whole = fault.field == "<nil>";
         let message = if whole { fault.message } else { format!("{}: {}", fault.field, fault.message) };
+        let message = hints::hinted(message);
         Complaint { message, field: if whole { String::new() } else { fault.field } }
     }));
     found
@@ -97,7 +137,9 @@ fn write_report(output: Output, report: &Report, out: &mut impl Write) -> io::Re
             for diagnostic in &report.diagnostics {
                 writeln!(out, "{diagnostic}")?;
             }
-            writeln!(out, "{} objects, {errors} errors, {warnings} warnings", report.objects)
+            let counted = [(report.objects, "object"), (errors, "error"), (warnings, "warning")]
+                .map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+            writeln!(out, "{}", counted.join(", "))
         }
         Output::Json => {
             let result = json!({
@@ -118,7 +160,7 @@ mod tests {
     fn validated(text: &str, output: Output) -> (u8, String) {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("a.yaml"), text).unwrap();
-        let args = Args { directory: root.path().to_owned(), output };
+        let args = Args { directory: root.path().to_owned(), source_root: Vec::new(), output };
         let mut out = Vec::new();
         let code = run(&args, &mut out).unwrap();
         (code, String::from_utf8(out).unwrap())
@@ -127,7 +169,7 @@ mod tests {
     #[test]
     fn a_sound_tree_passes() {
         let text = "apiVersion: waybill.dev/v1alpha1\nkind: Collection\nmetadata: {name: x}\nspec: {clients: [a]}\n";
-        assert_eq!(validated(text, Output::Text), (0, "1 objects, 0 errors, 0 warnings\n".to_owned()));
+        assert_eq!(validated(text, Output::Text), (0, "1 object, 0 errors, 0 warnings\n".to_owned()));
     }
 
     #[test]
@@ -159,13 +201,84 @@ spec:
     }
 
     #[test]
+    fn names_are_those_that_the_server_takes() {
+        let text =
+            "apiVersion: waybill.dev/v1alpha1\nkind: Collection\nmetadata: {name: Bad_Name}\nspec: {clients: [a]}\n";
+        let (code, shown) = validated(text, Output::Text);
+        assert_eq!(code, 1);
+        assert!(
+            shown.contains("a.yaml:3:12: metadata.name: Invalid value: \"Bad_Name\": a lowercase RFC 1123"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_query_that_selects_nobody_a_time_without_offset_and_nothing_at_all_are_said() {
+        let collection = |query: &str| {
+            format!(
+                "apiVersion: waybill.dev/v1alpha1\nkind: Collection\nmetadata: {{name: x}}\nspec: {{query: '{query}'}}\n"
+            )
+        };
+        for query in ["1 + 1", "client.os"] {
+            let (code, shown) = validated(&collection(query), Output::Text);
+            assert_eq!(code, 1);
+            assert!(shown.contains("a.yaml:4:8: the query gives "), "{shown}");
+        }
+        let text = "apiVersion: waybill.dev/v1alpha1\nkind: Advertisement\nmetadata: {name: x}\n\
+                    spec: {program: p, collection: c, userMayStart: true, start: \"2026-05-01T10:00:00\"}\n";
+        assert!(validated(text, Output::Text).1.contains("with its offset, as 2026-05-01T10:00:00Z"));
+        let (code, shown) = validated("# nothing yet\n", Output::Text);
+        assert_eq!(code, 0);
+        assert!(shown.starts_with(".: warning: nothing is declared here"), "{shown}");
+    }
+
+    /// As the server says it when it reads the source.
+    #[test]
+    fn sources_are_looked_at_as_the_server_does() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("packages/good")).unwrap();
+        std::fs::write(root.path().join("packages/good/install.sh"), "#!/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink("good", root.path().join("packages/link")).unwrap();
+        std::fs::create_dir(root.path().join("packages/links")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.path().join("packages/links/passwd")).unwrap();
+        let outside = elsewhere.path().to_str().unwrap();
+        let checked = |path: &str, source_root: Vec<PathBuf>| {
+            let text = format!(
+                "apiVersion: waybill.dev/v1alpha1\nkind: Package\nmetadata: {{name: x}}\nspec: {{source: {{directory: {{path: {path}}}}}}}\n---\n\
+                 apiVersion: waybill.dev/v1alpha1\nkind: Program\nmetadata: {{name: x}}\nspec: {{packageRef: x, argv: [install.sh]}}\n"
+            );
+            std::fs::write(root.path().join("a.yaml"), text).unwrap();
+            let args = Args { directory: root.path().to_owned(), source_root, output: Output::Text };
+            let mut out = Vec::new();
+            let code = run(&args, &mut out).unwrap();
+            (code, String::from_utf8(out).unwrap())
+        };
+        for (path, code, expected) in [
+            ("packages/none", 1, "a.yaml:4:29: the source "),
+            ("packages/none", 1, "does not exist"),
+            ("packages/link", 1, "is a symbolic link or is reached through one"),
+            ("packages/links", 1, "\"passwd\" (a symbolic link; put the file itself there)"),
+            ("packages/../../x", 1, "is beneath no source root"),
+            ("packages/good", 1, "a.yaml:9:30: `install.sh` is not executable"),
+            (outside, 0, "warning: `/"),
+        ] {
+            let (found, shown) = checked(path, Vec::new());
+            assert!(found == code && shown.contains(expected), "{path}: {found} {shown}");
+        }
+        let (code, shown) = checked(outside, vec![elsewhere.path().to_owned()]);
+        assert!(code == 1 && shown.contains("`install.sh` is not in the source of package `x`"), "{shown}");
+    }
+
+    #[test]
     fn json_for_programs_and_two_for_a_missing_directory() {
         let (code, shown) = validated("kind: [", Output::Json);
         let result: Value = serde_json::from_str(&shown).unwrap();
         assert_eq!((code, &result["warnings"]), (0, &json!(1)));
         assert_eq!(result["diagnostics"][0]["file"], "a.yaml");
 
-        let args = Args { directory: PathBuf::from("/nonexistent/fleet"), output: Output::Text };
+        let directory = PathBuf::from("/nonexistent/fleet");
+        let args = Args { directory, source_root: Vec::new(), output: Output::Text };
         let mut out = Vec::new();
         assert_eq!(run(&args, &mut out).unwrap(), 2);
         assert!(String::from_utf8(out).unwrap().contains("/nonexistent/fleet"));

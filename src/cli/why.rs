@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Site, ask, block_on, client_id, fleet, said},
+    connection::{Site, ask, block_on, client_id, find_client, fleet, no_client, said},
     messages,
     show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
 };
@@ -14,7 +15,7 @@ use super::{
 /// An advertisement and a client.
 #[derive(Debug, clap::Args)]
 struct Pair {
-    /// The advertisement
+    /// The advertisement, as NAME or NAMESPACE/NAME
     advertisement: String,
     /// The client's id, or its host name if no other has it
     client: String,
@@ -40,10 +41,23 @@ pub(super) struct Why {
 pub(super) struct Log {
     #[command(flatten)]
     pair: Pair,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 /// Messages of one client about one advertisement that are shown: the newest.
 const MESSAGES_MAX: usize = 5_000;
+
+impl Pair {
+    /// Namespace and name of the advertisement.
+    fn advertisement(&self) -> (String, String) {
+        match self.advertisement.split_once('/') {
+            Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+            None => (self.namespace.clone(), self.advertisement.clone()),
+        }
+    }
+}
 
 impl Why {
     /// Runs the verb; answers the exit code: 0 if all is done or comes by itself, 1 if not.
@@ -54,8 +68,9 @@ impl Why {
         block_on(async {
             let client = self.pair.site.client().await?;
             let id = client_id(&client, &self.pair.client).await?;
-            let spec = json!({"advertisement": self.pair.advertisement, "client": id});
-            let status = ask(&client, "Explanation", Some(&self.pair.namespace), spec).await?;
+            let (namespace, advertisement) = self.pair.advertisement();
+            let spec = json!({"advertisement": advertisement, "client": id});
+            let status = ask(&client, "Explanation", Some(&namespace), spec).await?;
             match self.output {
                 Output::Json => writeln!(out, "{status:#}")?,
                 Output::Table => table(&status, out)?,
@@ -90,26 +105,59 @@ impl Log {
     /// What the site says.
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
         block_on(async {
-            let Pair { advertisement, client: given, namespace, site } = self.pair;
+            let (namespace, advertisement) = self.pair.advertisement();
+            let Pair { client: given, site, .. } = self.pair;
             let client = site.client().await?;
-            let id = client_id(&client, &given).await?;
-            let selector = format!("status.advertisement={namespace}/{advertisement},status.client={id}");
-            for message in messages::newest(&client, &selector, MESSAGES_MAX).await? {
-                writeln!(out, "{}", messages::line(&message))?;
-            }
-            let statuses = fleet(&client, "ClientStatus", Some(&namespace));
-            let Some(row) = statuses.get_opt(&format!("{advertisement}.{id}")).await.map_err(said)? else {
-                writeln!(out, "\n{id} is no target of {advertisement} and has said nothing about it")?;
-                return Ok(1);
+            let known = find_client(&client, &given).await?;
+            // A client that was deleted since still has said what it said.
+            let id = known.as_deref().unwrap_or(&given);
+            let selector =
+                messages::selector(&[("advertisement", &format!("{namespace}/{advertisement}")), ("client", id)]);
+            let said_of_it = messages::newest(&client, &selector, MESSAGES_MAX).await?;
+            let row = match &known {
+                Some(id) => {
+                    let statuses = fleet(&client, "ClientStatus", Some(&namespace));
+                    statuses.get_opt(&format!("{advertisement}.{id}")).await.map_err(said)?
+                }
+                None => None,
             };
-            let status = &row.data["status"];
-            let exit = status["exitCode"].as_i64().map_or_else(String::new, |code| format!(", exit code {code}"));
-            writeln!(out, "\n{}{exit}", cell(status, "state"))?;
-            match status["output"].as_str() {
-                Some(output) => writeln!(out, "\nOutput of the last run:\n{}", escaped_lines(output))?,
-                None => writeln!(out, "The client sent no output (ClientAgentConfig reportOutput).")?,
+            if known.is_none() && said_of_it.is_empty() {
+                bail!(no_client(&given));
             }
-            Ok(0)
+            match self.output {
+                Output::Json => {
+                    let status = row.as_ref().map(|row| &row.data["status"]);
+                    writeln!(out, "{:#}", json!({"messages": said_of_it, "status": status}))?;
+                }
+                Output::Table => log(&advertisement, id, &said_of_it, row.as_ref(), out)?,
+            }
+            Ok(u8::from(row.is_none()))
         })
     }
+}
+
+fn log(
+    advertisement: &str,
+    id: &str,
+    said_of_it: &[DynamicObject],
+    row: Option<&DynamicObject>,
+    out: &mut impl Write,
+) -> Result<()> {
+    for message in said_of_it {
+        writeln!(out, "{}", messages::line(message))?;
+    }
+    let id = escaped(id);
+    let Some(row) = row else {
+        let more = if said_of_it.is_empty() { "has said nothing about it" } else { "said what stands above" };
+        writeln!(out, "\n{id} is no target of {}, and {more}", escaped(advertisement))?;
+        return Ok(());
+    };
+    let status = &row.data["status"];
+    let exit = status["exitCode"].as_i64().map_or_else(String::new, |code| format!(", exit code {code}"));
+    writeln!(out, "\n{}{exit}", cell(status, "state"))?;
+    match status["output"].as_str() {
+        Some(output) => writeln!(out, "\nOutput of the last run:\n{}", escaped_lines(output))?,
+        None => writeln!(out, "The client sent no output (ClientAgentConfig reportOutput).")?,
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::{SiteEnd, SiteEndError};
 use crate::{
     content::{Digest, Manifest, manifest::MAX_ENCODED_BYTES},
-    transport::{answer, download::Download},
+    transport::{answer, download::Download, fault::Fault},
     wire::{
         access::{ASSIGNMENT_PATH, REPORT_PATH, SITE_FILE_PATH, SITE_MANIFEST_PATH},
         points::{Assignment, PointReport},
@@ -55,7 +55,7 @@ impl Remote {
         if let Some(have) = have {
             request = request.header(reqwest::header::IF_NONE_MATCH, format!("\"{have}\""));
         }
-        let answer = request.send().await.map_err(|error| SiteEndError::Unavailable(Box::new(error)))?;
+        let answer = request.send().await.map_err(|error| SiteEndError::Unavailable(Box::new(Fault::from(error))))?;
         if answer.status() == reqwest::StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
@@ -64,7 +64,11 @@ impl Remote {
 
     async fn send_report(&self, report: PointReport) -> Result<StatusAck, SiteEndError> {
         let request = self.http().post(format!("{}{REPORT_PATH}", self.site_url)).timeout(REQUEST_TIMEOUT);
-        let answer = request.json(&report).send().await.map_err(|error| SiteEndError::Unavailable(Box::new(error)))?;
+        let answer = request
+            .json(&report)
+            .send()
+            .await
+            .map_err(|error| SiteEndError::Unavailable(Box::new(Fault::from(error))))?;
         read(answer).await
     }
 }
@@ -104,9 +108,8 @@ async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, SiteE
     if let Some(why) = answer::turned_away(&answer) {
         return Err(SiteEndError::Refused(format!("it turns this point away: {why}")));
     }
-    let status = answer.status();
-    if !status.is_success() {
-        return Err(SiteEndError::Refused(format!("{status} {}", answer::refusal(answer).await)));
+    if !answer.status().is_success() {
+        return Err(SiteEndError::Refused(answer::refusal(answer).await));
     }
     answer::json(answer, ANSWER_BYTES_MAX).await.map_err(|error| SiteEndError::Unavailable(Box::new(error)))
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{
         DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
         ValidationDirective,
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
+    hints::hinted,
     kinds::{Kind, ObjectKey},
     load::Loaded,
 };
@@ -138,10 +139,10 @@ pub fn complaints(error: &WriteError) -> Vec<(String, String)> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let named: BTreeMap<String, String> = causes
         .filter(|cause| !cause.field.is_empty())
-        .map(|cause| (cause.field.clone(), format!("{}: {}", cause.field, cause.message)))
+        .map(|cause| (cause.field.clone(), hinted(format!("{}: {}", cause.field, cause.message))))
         .collect();
     if named.is_empty() {
-        return vec![(mentioned_field(&status.message), status.message.clone())];
+        return vec![(mentioned_field(&status.message), hinted(status.message.clone()))];
     }
     named.into_iter().collect()
 }
@@ -164,47 +165,4 @@ fn api(client: &Client, kind: &Kind, key: &ObjectKey) -> Api<DynamicObject> {
 
 async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
     timeout(CALL_TIMEOUT, request).await.map_err(|_| WriteError::Timeout)?.map_err(WriteError::Api)
-}
-
-/// Why a revision could not be acknowledged.
-#[derive(Debug, thiserror::Error)]
-pub enum AcknowledgeError {
-    /// The API failed.
-    #[error("the site cannot be read or annotated")]
-    Api(#[source] kube::Error),
-    /// Nothing is held back, or something else is.
-    #[error("revision {revision} is not held back{}", held.as_ref().map_or_else(String::new, |held| format!("; {held} is")))]
-    NotHeld {
-        /// What was asked for.
-        revision: String,
-        /// What is held back.
-        held: Option<String>,
-    },
-}
-
-/// Allows the removals of a held-back revision, given in full or by its first 7 or more digits. Answers the revision.
-pub async fn acknowledge(client: &Client, revision: &str) -> Result<String, AcknowledgeError> {
-    let api: Api<crate::api::site::Site> = Api::all(client.clone());
-    let sites = api.list(&kube::api::ListParams::default()).await.map_err(AcknowledgeError::Api)?;
-    let mut held = None;
-    for site in sites {
-        let Some(full) = site.status.as_ref().and_then(|status| status.sync.as_ref()?.held_revision.clone()) else {
-            continue;
-        };
-        if acknowledges(revision, &full) {
-            let patch = json!({ "metadata": { "annotations": { crate::api::ACKNOWLEDGE_PRUNE_ANNOTATION: full } } });
-            let params = PatchParams::default();
-            api.patch(&site.name_any(), &params, &Patch::Merge(&patch)).await.map_err(AcknowledgeError::Api)?;
-            return Ok(full);
-        }
-        held = Some(full);
-    }
-    Err(AcknowledgeError::NotHeld { revision: revision.to_owned(), held })
-}
-
-/// Whether what somebody wrote means this revision: all of it, or its first 7 or more digits.
-#[must_use]
-pub fn acknowledges(written: &str, revision: &str) -> bool {
-    const MIN_DIGITS: usize = 7;
-    written.len() >= MIN_DIGITS && revision.starts_with(written)
 }

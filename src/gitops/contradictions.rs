@@ -50,7 +50,7 @@ pub fn contradictions(manifests: &Manifests, elsewhere: &dyn Fn(&ObjectKey) -> b
 }
 
 /// An object's spec, or nothing if it cannot be read; the schema check says why.
-fn spec<T: DeserializeOwned>(loaded: &Loaded) -> Option<T> {
+pub(super) fn spec<T: DeserializeOwned>(loaded: &Loaded) -> Option<T> {
     serde_json::from_value(loaded.object.get("spec")?.clone()).ok()
 }
 

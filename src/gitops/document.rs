@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Map, Number, Value};
 use serde_yaml::Spanned;
 
-use super::diagnostic::Place;
+use super::{diagnostic::Place, yaml_words};
 
 /// Documents of one file: more is a mistake or an attack.
 pub const MAX_DOCUMENTS_PER_FILE: usize = 256;
@@ -62,7 +62,7 @@ impl Places {
 pub struct Malformed {
     /// Where the parser stopped, if it can say.
     pub place: Option<Place>,
-    /// The parser's words.
+    /// What is wrong.
     pub message: String,
 }
 
@@ -84,7 +84,7 @@ pub fn parse(text: &str) -> (Vec<Document>, Vec<Malformed>) {
             Ok(node) => documents.push(to_document(node)),
             Err(error) => malformed.push(Malformed {
                 place: error.location().map(|at| place(&at)),
-                message: without_place(&error.without_snippet().to_string()),
+                message: yaml_words::in_words(&error),
             }),
         }
     }
@@ -107,10 +107,11 @@ fn place(at: &serde_yaml::Location) -> Place {
     Place { line: u32::try_from(at.line()).unwrap_or(u32::MAX), column: u32::try_from(at.column()).unwrap_or(u32::MAX) }
 }
 
-/// The parser repeats the place at the end of its message; the diagnostic shows it already.
-fn without_place(message: &str) -> String {
-    let first = message.lines().next().unwrap_or(message);
-    first.rfind(" at line ").map_or(first, |end| &first[..end]).trim_end_matches(':').to_owned()
+/// An error of the YAML library with its place, for texts that are no manifests.
+#[must_use]
+pub fn describe(error: &serde_yaml::Error) -> String {
+    let words = yaml_words::in_words(error);
+    error.location().map_or_else(|| words.clone(), |at| format!("line {}, column {}: {words}", at.line(), at.column()))
 }
 
 /// Any YAML node, its children with their places.

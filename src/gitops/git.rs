@@ -130,6 +130,12 @@ impl Repository {
         }
     }
 
+    /// The names of all branches, sorted.
+    pub async fn branches(&self) -> Result<Vec<String>, GitError> {
+        let output = self.read(["for-each-ref", "--format=%(refname:strip=2)", "refs/heads"]).await?;
+        Ok(text("for-each-ref", output)?.lines().map(str::to_owned).collect())
+    }
+
     /// The branch that is checked out, if any.
     pub async fn current_branch(&self) -> Result<Option<String>, GitError> {
         match self.read(["symbolic-ref", "--quiet", "--short", "HEAD"]).await {

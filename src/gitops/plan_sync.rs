@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    apply::acknowledges,
+    acknowledge::acknowledges,
     kinds::{Kinds, ObjectKey},
     ledger::Owned,
     live::LiveObject,

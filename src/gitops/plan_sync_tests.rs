@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{
-    apply::{SYNC_LABEL, acknowledges, desired},
+    acknowledge::acknowledges,
+    apply::{SYNC_LABEL, desired},
     kinds::{Kinds, ObjectKey},
     ledger::Owned,
     live::LiveObject,

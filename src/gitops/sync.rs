@@ -20,16 +20,18 @@ use tokio_util::sync::CancellationToken;
 pub use super::state::{HeldExport, RevisionState};
 pub use super::watch::POLL_INTERVAL;
 use super::{
+    acknowledge::written_acknowledgements,
     apply::{self, WriteError},
     contradictions::contradictions,
     diagnostic::{Diagnostic, Severity},
     kinds::{Kinds, ObjectKey},
     ledger::{Ledger, LedgerError, Owned},
-    live::{Live, LiveObject, acknowledgements},
+    live::{Live, LiveObject},
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
     state::{Written, bounded, chain},
+    told::{News, Told},
     turn::Turn,
     watch::Changes,
 };
@@ -103,6 +105,7 @@ pub async fn run(
         settled_at: None,
         written: Written::default(),
         turn: Turn::default(),
+        told: Told::default(),
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -142,6 +145,7 @@ struct Sync {
     /// See [`RevisionState::written`].
     written: Written,
     turn: Turn,
+    told: Told,
 }
 
 impl Sync {
@@ -223,7 +227,7 @@ impl Sync {
         let in_mid_edit = self.reader.may_be_in_mid_edit();
         let (missing, settled_at, live) = (&mut self.missing, &mut self.settled_at, &self.live);
         let plan = live.with(|live| {
-            let acknowledged: Vec<String> = acknowledgements(live);
+            let acknowledged: Vec<String> = written_acknowledgements(live);
             let mut facts = Facts {
                 sync: &self.config.name,
                 revision: &revision.id,
@@ -343,7 +347,7 @@ impl Sync {
         self.failures.insert(key.clone(), failure);
     }
 
-    fn report(&self, revision: &Revision, plan: Plan) {
+    fn report(&mut self, revision: &Revision, plan: Plan) {
         let mut diagnostics = revision.manifests.diagnostics.clone();
         diagnostics.extend(self.live.with(|live| contradictions(&revision.manifests, &|key| live.contains_key(key))));
         diagnostics.extend(self.failures.values().flat_map(|failure| failure.diagnostics.clone()));
@@ -376,7 +380,8 @@ impl Sync {
     }
 
     /// Publishes what differs from what was published, the time of applying left out of the comparison.
-    fn publish(&self, mut state: RevisionState) {
+    fn publish(&mut self, mut state: RevisionState) {
+        self.told.news(&state).iter().for_each(News::log);
         self.revisions.send_if_modified(|published| {
             let same = published.revision == state.revision && published.applied_at.is_some();
             let unchanged = same && published.root == state.root && !published.applying;

@@ -1,11 +1,12 @@
-//! A tree of manifests checked without any server: what `waybill validate` and CI run. The schema check is handed in,
-//! so that it is the very one the API server uses. Changes nothing.
+//! A tree of manifests checked without any server: what `waybill validate` and CI run. The schema check and the look at
+//! package sources are handed in, so that they are the very ones the server uses. Changes nothing.
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::{
+    content::{self, Look},
     contradictions::contradictions,
     diagnostic::{Diagnostic, Severity},
     kinds::{Kind, Kinds},
@@ -38,21 +39,32 @@ impl Report {
     }
 }
 
-/// Checks a directory: its files, each object against the schema and rules of its kind, and objects against each other.
-pub fn validate(
-    root: &Path,
-    kinds: &Kinds,
-    schema: &dyn Fn(&Kind, &Value) -> Vec<Complaint>,
-) -> Result<Report, LoadError> {
+/// What only others can tell.
+pub struct Checks<'a> {
+    /// What the API server would say of an object.
+    pub schema: &'a dyn Fn(&Kind, &Value) -> Vec<Complaint>,
+    /// What the server would find in a source directory, as a package names it.
+    pub source: &'a dyn Fn(&str) -> Look,
+}
+
+/// Checks a directory: its files, each object against the schema and rules of its kind, objects against each other, and
+/// packages against what lies in their sources.
+pub fn validate(root: &Path, kinds: &Kinds, checks: &Checks<'_>) -> Result<Report, LoadError> {
     let manifests = load(root, kinds)?;
     let mut diagnostics = manifests.diagnostics.clone();
     for loaded in &manifests.objects {
         let Some(kind) = kinds.get(&loaded.key.kind) else { continue };
-        let complaints = schema(kind, &loaded.object);
+        let complaints = (checks.schema)(kind, &loaded.object);
         diagnostics
             .extend(complaints.into_iter().map(|found| loaded.diagnose(Severity::Error, &found.field, found.message)));
     }
     diagnostics.extend(contradictions(&manifests, &|_| false));
+    diagnostics.extend(content::check(&manifests, checks.source));
+    let objects = manifests.objects.len() + manifests.faulty.len();
+    if objects == 0 && manifests.unclear.is_empty() {
+        let text = "nothing is declared here: no *.yaml or *.yml file holds an object of waybill.dev";
+        diagnostics.push(Diagnostic::of_file(Severity::Warning, ".", text));
+    }
     diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-    Ok(Report { objects: manifests.objects.len() + manifests.faulty.len(), diagnostics })
+    Ok(Report { objects, diagnostics })
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cel::{Context, Program, Value};
 use serde::Serialize;
 
-use super::free_names::first_unknown;
+use super::{free_names::first_unknown, query_type::never_boolean, query_words};
 use crate::{model::identity::ObjectName, wire::inventory::Inventory};
 
 /// Characters of a query at most; the schema of the kind says the same.
@@ -27,11 +27,14 @@ pub struct ClientFacts {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// The text is no CEL expression.
-    #[error("the query does not parse: {0}")]
+    #[error("the query does not parse {0}")]
     Parse(String),
     /// The expression uses something other than `client`.
     #[error("the query uses '{0}', but only 'client' is known")]
     Unknown(String),
+    /// Whatever the client, the expression is neither true nor false.
+    #[error("the query gives {0}, not true or false: compare it with something, as `client.cpus >= 4` does")]
+    NotBoolean(&'static str),
 }
 
 /// A compiled query rule.
@@ -70,11 +73,14 @@ impl Query {
     /// Compiles a query.
     ///
     /// # Errors
-    /// If it does not parse, or names a variable other than `client`.
+    /// If it does not parse, names a variable other than `client`, or can give neither true nor false.
     pub fn compile(text: &str) -> Result<Self, QueryError> {
-        let program = Program::compile(text).map_err(|error| QueryError::Parse(error.to_string()))?;
+        let program = Program::compile(text).map_err(|errors| QueryError::Parse(query_words::fault(&errors)))?;
         if let Some(unknown) = first_unknown(program.expression(), &["client"]) {
             return Err(QueryError::Unknown(unknown.to_owned()));
+        }
+        if let Some(what) = never_boolean(program.expression()) {
+            return Err(QueryError::NotBoolean(what));
         }
         Ok(Self { program })
     }
@@ -109,7 +115,7 @@ impl Query {
         match self.program.execute(&context) {
             Ok(Value::Bool(selected)) => Ok(selected),
             Ok(other) => Err(format!("the query gives {:?}, not true or false", other.type_of())),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(query_words::failure(&error)),
         }
     }
 }
@@ -381,6 +387,8 @@ mod tests {
         {
             assert_eq!(Query::compile(outside).err(), Some(QueryError::Unknown("b".into())), "{outside}");
         }
-        assert!(Query::compile("client.id").unwrap().selects(&client("c1", "x")).is_err());
+        assert_eq!(Query::compile("client.id").err(), Some(QueryError::NotBoolean("a text")));
+        // What only the client's own facts tell.
+        assert!(Query::compile("client.facts.role").unwrap().selects(&client("c1", "x")).is_err());
     }
 }

@@ -10,6 +10,10 @@ pub mod lingering;
 #[cfg(feature = "server")]
 pub mod membership;
 pub mod offer;
+#[cfg(feature = "server")]
+mod query_type;
+#[cfg(feature = "server")]
+mod query_words;
 pub mod run;
 pub mod summary;
 pub mod tenure;

@@ -8,7 +8,7 @@ use crate::{
     content::ContentError,
     db::DbError,
     dp,
-    gitops::sync::SyncError,
+    gitops::{start::SourceError, sync::SyncError},
     plan::tenure::OtherDatabase,
     transport::{serving::ServingError, tls::TlsError},
     trust::{ca::CaError, keys::KeyError},
@@ -70,8 +70,20 @@ pub enum SiteError {
     #[error("{0} cannot be written")]
     Write(PathBuf, #[source] std::io::Error),
     /// An address is taken or not ours.
-    #[error("cannot listen on {0}; is another site running? Choose another address")]
-    Listen(SocketAddr, #[source] std::io::Error),
+    #[error("cannot listen on {address} for {what}; is another site running? Choose another address with {option}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What it is for.
+        what: &'static str,
+        /// The option that decides about it.
+        option: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What is to be served cannot be.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A directory that was named does not exist.
     #[error("{0} does not exist or cannot be read")]
     Directory(PathBuf, #[source] std::io::Error),

@@ -26,21 +26,28 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub(super) async fn bind(options: &Options) -> Result<Self, SiteError> {
-        async fn bind(address: SocketAddr) -> Result<TcpListener, SiteError> {
-            TcpListener::bind(address).await.map_err(|error| SiteError::Listen(address, error))
+        async fn bind(address: SocketAddr, what: &'static str, option: &'static str) -> Result<TcpListener, SiteError> {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|source| SiteError::Listen { address, what, option, source })
         }
+        let listen = &options.listen;
         Ok(Self {
-            api: bind(options.listen.api).await?,
-            devices: bind(options.listen.devices).await?,
-            enrolment: bind(options.listen.enrolment).await?,
-            health: bind(options.listen.health).await?,
+            api: bind(listen.api, "the Kubernetes API", "--api-listen, or all of them with --listen").await?,
+            devices: bind(listen.devices, "clients and points", "--listen").await?,
+            enrolment: bind(listen.enrolment, "joining, on the port after that of --listen,", "--listen").await?,
+            health: bind(listen.health, "health, two ports after that of --listen,", "--listen").await?,
         })
     }
 }
 
 /// The address of a listener as others reach it: by the first advertised name if it listens on every address.
 fn reachable(listener: &TcpListener, advertise: &[String]) -> Result<String, SiteError> {
-    let address = listener.local_addr().map_err(|error| SiteError::Listen(([0, 0, 0, 0], 0).into(), error))?;
+    let address = listener.local_addr().map_err(|source| SiteError::Listen {
+        address: ([0, 0, 0, 0], 0).into(),
+        what: "others",
+        option: "--listen",
+        source,
+    })?;
     let host = match (advertise.first(), address.ip().is_unspecified()) {
         (Some(name), _) => name.clone(),
         (None, true) => "127.0.0.1".to_owned(),

@@ -13,6 +13,7 @@ mod listeners;
 mod objects;
 mod offers;
 mod options;
+mod places;
 mod points;
 mod routes;
 mod serve;
@@ -26,6 +27,6 @@ mod tenure;
 
 pub use self::{
     error::SiteError,
-    options::{Endpoints, Listen, ObjectsIn, Options, Served},
+    options::{Endpoints, Listen, ObjectsIn, Options, Served, Started},
     serve::run,
 };

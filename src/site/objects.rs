@@ -18,7 +18,7 @@ use tower::{BoxError, filter::FilterLayer};
 use super::{
     error::SiteError,
     options::{ObjectsIn, Options},
-    state::StateDirectory,
+    state::{FIRST_SITE, StateDirectory},
     tenure::Holder,
 };
 use crate::{
@@ -61,7 +61,7 @@ impl Cluster {
         let config = config(kubeconfig.as_deref()).await?;
         let connected = |built: Result<kube::Client, kube::Error>| built.map_err(|error| unusable(kubeconfig, error));
         let client = connected(kube::Client::try_from(config.clone()))?;
-        let holder = Holder::acquire(&client, &options.name, options.lease).await?;
+        let holder = Holder::acquire(&client, options.name.as_deref().unwrap_or(FIRST_SITE), options.lease).await?;
         let tenure = holder.tenure();
         let may = FilterLayer::new(move |request: http::Request<kube::client::Body>| {
             let reads = request.method() == http::Method::GET;

@@ -94,8 +94,8 @@ pub struct Options {
     pub objects: ObjectsIn,
     /// Where manifests come from.
     pub served: Served,
-    /// The name of its `Site` object, and of its built-in points.
-    pub name: String,
+    /// The name of its `Site` object, and of its built-in points; that of its state, or `main`, if it is not given.
+    pub name: Option<String>,
     /// Where it listens.
     pub listen: Listen,
     /// Names and addresses under which devices reach it, besides those it listens on.
@@ -121,7 +121,7 @@ impl Options {
             state,
             objects: ObjectsIn::Here,
             served,
-            name: "main".to_owned(),
+            name: None,
             listen: Listen::default(),
             advertise: Vec::new(),
             source_roots: Vec::new(),
@@ -131,6 +131,15 @@ impl Options {
             look_interval: None,
         }
     }
+}
+
+/// A site that is up.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Where it listens.
+    pub endpoints: Endpoints,
+    /// What is still missing before anything is declared, in a sentence.
+    pub notice: Option<String>,
 }
 
 /// Where a running site listens; written to `endpoints.json` in its state directory.

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -22,7 +21,8 @@ use super::{
     listeners::{Listeners, endpoints, names, write_endpoints},
     objects::{Cluster, Objects},
     offers::OfferManager,
-    options::{Endpoints, ObjectsIn, Options, Served},
+    options::{ObjectsIn, Options, Started},
+    places::Places,
     points::Points,
     routes::{REPORT_BYTES_MAX, SiteRoutes},
     shelf,
@@ -44,10 +44,7 @@ use crate::{
     },
     db::{self, Database},
     dp::{self, Dp},
-    gitops::{
-        revision::Source,
-        sync::{POLL_INTERVAL, SyncConfig},
-    },
+    gitops::sync::{POLL_INTERVAL, SyncConfig},
     source::{Guarded, watch::SourceWatch},
     transport::{
         install_crypto,
@@ -73,10 +70,11 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(600);
 /// [`SiteError`], each with the remedy.
 pub async fn run(
     options: Options,
-    ready: oneshot::Sender<Endpoints>,
+    ready: oneshot::Sender<Started>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
     install_crypto();
+    let places = Places::look(&options).await?;
     let cluster = tokio::select! {
         entered = Cluster::enter(&options) => entered?,
         () = shutdown.cancelled() => return Ok(()),
@@ -86,7 +84,7 @@ pub async fn run(
         let parts = Parts::open(&options, cluster).await?;
         let listeners = Listeners::bind(&options).await?;
         // On the heap: the future of a whole site is large.
-        Box::pin(assemble(options, parts, listeners, ready, shutdown)).await
+        Box::pin(assemble(options, places, parts, listeners, ready, shutdown)).await
     };
     let done = done.await;
     if let Some(holder) = holder {
@@ -111,14 +109,14 @@ struct Parts {
 
 impl Parts {
     async fn open(options: &Options, cluster: Option<Cluster>) -> Result<Self, SiteError> {
-        let state = StateDirectory::open(&options.state)?;
+        let state = StateDirectory::open(&options.state, options.name.as_deref())?;
         let now = clock::now();
         let database = Database::open(&state.join("site.db"), now)?;
         if let (Some(cluster), ObjectsIn::Cluster { adopt, .. }) = (&cluster, &options.objects) {
-            claim::claim(&cluster.client, &options.name, &database, *adopt).await?;
+            claim::claim(&cluster.client, state.site(), &database, *adopt).await?;
         }
         let row = database.read(db::site::read).await?;
-        let site = SiteIdentity { id: row.id, name: options.name.clone(), epoch: row.epoch };
+        let site = SiteIdentity { id: row.id, name: state.site().to_owned(), epoch: row.epoch };
         let late = Arc::new(OnceLock::new());
         let fleet = fleet::Parts { database: database.clone(), site: site.clone(), late: late.clone() };
         let objects = Objects::open(options, cluster.as_ref(), &state, fleet::fleet(fleet))?;
@@ -138,9 +136,10 @@ impl Parts {
 
 async fn assemble(
     options: Options,
+    places: Places,
     parts: Parts,
     listeners: Listeners,
-    ready: oneshot::Sender<Endpoints>,
+    ready: oneshot::Sender<Started>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
     let Parts { state, database, library, key, authority, objects, late, site, holder } = parts;
@@ -169,8 +168,7 @@ async fn assemble(
     let compiling = Arc::<tokio::sync::RwLock<()>>::default();
     let source_watch = Arc::new(SourceWatch::new());
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let source = source(&options.served)?;
-    let roots = roots(source.as_ref(), &options.source_roots)?;
+    let Places { source, roots, notice } = places;
     if source.is_none() {
         // What others write is in force as it is; relative sources lie beneath the first root.
         let root = roots.first().cloned().unwrap_or_default();
@@ -293,7 +291,10 @@ async fn assemble(
         site: site.name.clone(),
     };
 
-    let _ = ready.send(endpoints);
+    if let Some(notice) = &notice {
+        tracing::warn!("{notice}");
+    }
+    let _ = ready.send(Started { endpoints, notice });
     tracing::info!(site = %site.name, "the site is served");
     let limits = Limits::default();
     // The largest that any route takes; each route has its own limit below it.
@@ -350,25 +351,4 @@ async fn refuse(database: Database, refused: watch::Sender<BTreeMap<String, Turn
             }
         }
     }
-}
-
-/// What git sync reads; nothing if objects come from elsewhere.
-fn source(served: &Served) -> Result<Option<Source>, SiteError> {
-    let found = |path: &PathBuf| path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error));
-    Ok(match served {
-        Served::Nothing => None,
-        Served::Directory(path) => Some(Source::Directory(found(path)?)),
-        Served::Branch { repository, branch } => {
-            Some(Source::Branch { repository: found(repository)?, branch: branch.clone() })
-        }
-    })
-}
-
-/// Where package sources may lie: what is served comes first.
-fn roots(source: Option<&Source>, more: &[PathBuf]) -> Result<Vec<PathBuf>, SiteError> {
-    let served = source.map(|source| match source {
-        Source::Directory(path) | Source::Branch { repository: path, .. } => Ok(path.clone()),
-    });
-    let more = more.iter().map(|root| root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error)));
-    served.into_iter().chain(more).collect()
 }

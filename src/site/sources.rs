@@ -131,12 +131,7 @@ fn read(
 }
 
 fn failure(error: &SnapshotError) -> SourceFailure {
-    let reason = error.reason();
-    let mut text = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-    }
+    let (reason, text) = (error.reason(), error.sentence());
     let passes = matches!(
         reason,
         Reason::SourceChanged | Reason::DiskFull | Reason::ProgressingWithRetry | Reason::SourceUnavailable

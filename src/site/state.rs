@@ -20,6 +20,8 @@ const MIN_READER: u32 = 1;
 const MARKER: &str = "state.json";
 /// What the marker says the directory is.
 const KIND: &str = "waybill-site";
+/// The name of a site that nobody named.
+pub(super) const FIRST_SITE: &str = "main";
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,16 @@ pub enum StateError {
         /// The oldest version that can read it.
         min_reader: u32,
     },
+    /// It is another site's.
+    #[error("{path} is the state of site '{kept}', not of '{asked}'; leave --site out, or give another --state")]
+    OtherSite {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        kept: String,
+        /// Which site was to be started.
+        asked: String,
+    },
     /// The marker cannot be read.
     #[error("{0} is damaged; restore it from a backup")]
     Damaged(PathBuf),
@@ -59,22 +71,27 @@ struct Marker {
     kind: String,
     schema: u32,
     min_reader: u32,
+    /// The name of the site, which never changes; for states of sites only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    site: Option<String>,
 }
 
 /// An opened state directory. Dropping it lets another process in.
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
+    site: Option<String>,
     _lock: File,
 }
 
 impl StateDirectory {
-    /// Opens or makes the directory, mode 0700, for this process alone.
+    /// Opens or makes the directory, mode 0700, for this process alone. It belongs to the site it was first opened for, or to
+    /// `main` if that was not named.
     ///
     /// # Errors
     /// [`StateError`], each with the remedy.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
-        Self::open_as(path, KIND)
+    pub fn open(path: &Path, site: Option<&str>) -> Result<Self, StateError> {
+        Self::open_for(path, KIND, Some(site))
     }
 
     /// As [`StateDirectory::open`] for another kind of process, such as a distribution point.
@@ -82,20 +99,31 @@ impl StateDirectory {
     /// # Errors
     /// [`StateError`], each with the remedy.
     pub fn open_as(path: &Path, kind: &str) -> Result<Self, StateError> {
+        Self::open_for(path, kind, None)
+    }
+
+    fn open_for(path: &Path, kind: &str, asked: Option<Option<&str>>) -> Result<Self, StateError> {
         let failed = |error| StateError::Io(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         let failed = |error| StateError::Io(path.clone(), error);
-        check(&path, kind)?;
+        let kept = check(&path, kind)?;
+        let site = asked.map(|asked| site_name(&path, kept, asked)).transpose()?;
         fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed)?;
         let lock = path.join("lock");
         durable::prepare_private(&lock).map_err(failed)?;
         let lock = File::open(lock).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
-        let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER };
+        let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER, site: site.clone() };
         let text = serde_json::to_vec(&marker).unwrap_or_default();
         durable::replace(&path.join(MARKER), &text, 0o600).map_err(failed)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, site, _lock: lock })
+    }
+
+    /// The site it belongs to; empty for other processes' directories.
+    #[must_use]
+    pub fn site(&self) -> &str {
+        self.site.as_deref().unwrap_or_default()
     }
 
     /// A file or directory in it.
@@ -111,7 +139,19 @@ impl StateDirectory {
     }
 }
 
-fn check(path: &Path, kind: &str) -> Result<(), StateError> {
+/// The site of a state: the one it was made for. One whose marker does not say yet takes the name that is asked for.
+fn site_name(path: &Path, kept: Option<String>, asked: Option<&str>) -> Result<String, StateError> {
+    match (kept, asked) {
+        (Some(kept), Some(asked)) if kept != asked => {
+            Err(StateError::OtherSite { path: path.to_owned(), kept, asked: asked.to_owned() })
+        }
+        (Some(kept), _) => Ok(kept),
+        (None, asked) => Ok(asked.unwrap_or(FIRST_SITE).to_owned()),
+    }
+}
+
+/// Whether the directory may be opened; the site that it belongs to, if it says so.
+fn check(path: &Path, kind: &str) -> Result<Option<String>, StateError> {
     let file = path.join(MARKER);
     let text = match fs::read(&file) {
         Ok(text) => text,
@@ -119,7 +159,7 @@ fn check(path: &Path, kind: &str) -> Result<(), StateError> {
             let mut entries = fs::read_dir(path).map_err(|error| StateError::Io(path.to_owned(), error))?;
             // A lock file alone is what a start that was killed at once leaves behind.
             let foreign = entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lock"));
-            return if foreign { Err(StateError::NotOurs(path.to_owned())) } else { Ok(()) };
+            return if foreign { Err(StateError::NotOurs(path.to_owned())) } else { Ok(None) };
         }
         Err(error) => return Err(StateError::Io(file, error)),
     };
@@ -131,7 +171,7 @@ fn check(path: &Path, kind: &str) -> Result<(), StateError> {
         let (schema, min_reader) = (marker.schema, marker.min_reader);
         return Err(StateError::Newer { path: path.to_owned(), schema, min_reader });
     }
-    Ok(())
+    Ok(marker.site)
 }
 
 #[cfg(test)]
@@ -142,25 +182,41 @@ mod tests {
     fn one_process_at_a_time_and_only_our_own_layout() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("state");
-        let first = StateDirectory::open(&path).unwrap();
-        assert!(matches!(StateDirectory::open(&path), Err(StateError::InUse(_))));
+        let first = StateDirectory::open(&path, None).unwrap();
+        assert!(matches!(StateDirectory::open(&path, None), Err(StateError::InUse(_))));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         drop(first);
-        StateDirectory::open(&path).unwrap();
+        StateDirectory::open(&path, None).unwrap();
 
         fs::write(path.join(MARKER), r#"{"kind":"waybill-site","schema":9,"minReader":9}"#).unwrap();
-        let error = StateDirectory::open(&path).unwrap_err();
+        let error = StateDirectory::open(&path, None).unwrap_err();
         assert!(error.to_string().contains("upgrade"), "{error}");
         fs::write(path.join(MARKER), r#"{"kind":"waybill-site","schema":9,"minReader":1}"#).unwrap();
-        StateDirectory::open(&path).unwrap();
+        StateDirectory::open(&path, None).unwrap();
         fs::write(path.join(MARKER), r#"{"kind":"other","schema":1,"minReader":1}"#).unwrap();
-        assert!(matches!(StateDirectory::open(&path), Err(StateError::Foreign(..))));
+        assert!(matches!(StateDirectory::open(&path, None), Err(StateError::Foreign(..))));
         fs::write(path.join(MARKER), "{").unwrap();
-        assert!(matches!(StateDirectory::open(&path), Err(StateError::Damaged(_))));
+        assert!(matches!(StateDirectory::open(&path, None), Err(StateError::Damaged(_))));
 
         let foreign = scratch.path().join("foreign");
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join("precious"), "x").unwrap();
-        assert!(matches!(StateDirectory::open(&foreign), Err(StateError::NotOurs(_))));
+        assert!(matches!(StateDirectory::open(&foreign, None), Err(StateError::NotOurs(_))));
+    }
+
+    #[test]
+    fn a_state_belongs_to_the_site_that_it_was_made_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("state");
+        let opened = |site: Option<&str>| StateDirectory::open(&path, site).map(|state| state.site().to_owned());
+        assert_eq!(opened(Some("north")).unwrap(), "north");
+        assert_eq!(opened(None).unwrap(), "north", "the name need not be given again");
+        let refused = opened(Some("other")).unwrap_err().to_string();
+        assert!(refused.contains("is the state of site 'north', not of 'other'; leave --site out"), "{refused}");
+
+        // As a version before this one left it.
+        fs::write(path.join(MARKER), r#"{"kind":"waybill-site","schema":1,"minReader":1}"#).unwrap();
+        assert_eq!(opened(None).unwrap(), FIRST_SITE);
+        assert!(opened(Some("north")).is_err());
     }
 }

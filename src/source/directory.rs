@@ -7,10 +7,13 @@
 //! ends, the snapshot waits until that tick is over, hashes the young files again, and only then walks the second time.
 //! Not seen are stores through a shared memory mapping that was writable before the first walk: they have no time.
 
-use std::io::Seek;
+use std::collections::BTreeMap;
+use std::io::{self, Seek};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::fs::FileType;
 
 use super::error::{Refusal, SnapshotError, Why};
 use super::guarded::Guarded;
@@ -63,11 +66,22 @@ pub fn open_directory(
         return Err(not_permitted());
     }
     let unavailable = |source| SnapshotError::Unavailable { directory: root.join(inside), source };
-    let opened = Dir::open(&root).and_then(|root| root.dir(inside)).map_err(unavailable)?;
+    let opened =
+        Dir::open(&root).and_then(|root| root.dir(inside).map_err(|error| told_of_links(&root, inside, error)));
+    let opened = opened.map_err(unavailable)?;
     match guarded.judge(&opened, &root).map_err(unavailable)? {
         None => Ok(opened),
         Some(why) => Err(SnapshotError::Guarded { directory: directory.to_owned(), why }),
     }
+}
+
+/// A link at the end of the way is called no directory by the system, and elsewhere a link.
+fn told_of_links(root: &Dir, inside: &Path, error: io::Error) -> io::Error {
+    let is_link = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    if error.kind() == io::ErrorKind::NotADirectory && root.stat(inside).is_ok_and(is_link) {
+        return rustix::io::Errno::LOOP.into();
+    }
+    error
 }
 
 /// Reads everything beneath `directory` into `library`, every file once. Files that `previous` (the last snapshot of
@@ -102,19 +116,9 @@ fn snapshot_settling(
 ) -> Result<Snapshot, SnapshotError> {
     let top = directory.without_mounts();
     let unavailable = |source| SnapshotError::Unavailable { directory: top.path().to_owned(), source };
-    let tree = Tree::walk(&top).map_err(unavailable)?;
+    let tree = distributable(&top)?;
     let walked = Instant::now();
     let walked_unix_ns = crate::clock::now().as_nanosecond();
-    let total = tree.files.iter().fold(0u64, |sum, (_, stamp)| sum.saturating_add(stamp.size_bytes));
-    if !tree.refused.is_empty() {
-        return Err(SnapshotError::Refused(tree.refused));
-    }
-    if tree.is_too_large() {
-        return Err(SnapshotError::Content(ManifestError::TooManyFiles(tree.files.len().max(MAX_FILES + 1))));
-    }
-    if total > MAX_CONTENT_BYTES {
-        return Err(SnapshotError::Content(ManifestError::TooMuchContent));
-    }
 
     let import = library.import().map_err(SnapshotError::Library)?;
     let manifest = read_files(&Reading { top: &top, import: &import, previous }, &tree)?;
@@ -129,6 +133,38 @@ fn snapshot_settling(
     }
     store(library, import, &manifest)?;
     Ok(Snapshot { manifest, empty_directories: tree.empty })
+}
+
+/// Everything beneath a directory, all of which can be distributed.
+fn distributable(top: &Dir) -> Result<Tree, SnapshotError> {
+    let unavailable = |source| SnapshotError::Unavailable { directory: top.path().to_owned(), source };
+    let tree = Tree::walk(top).map_err(unavailable)?;
+    let total = tree.files.iter().fold(0u64, |sum, (_, stamp)| sum.saturating_add(stamp.size_bytes));
+    if !tree.refused.is_empty() {
+        return Err(SnapshotError::Refused(tree.refused));
+    }
+    if tree.is_too_large() {
+        return Err(SnapshotError::Content(ManifestError::TooManyFiles(tree.files.len().max(MAX_FILES + 1))));
+    }
+    if total > MAX_CONTENT_BYTES {
+        return Err(SnapshotError::Content(ManifestError::TooMuchContent));
+    }
+    Ok(tree)
+}
+
+/// What a snapshot of `directory` would hold, by names: every file, and whether it is executable. Opens each file and
+/// reads none.
+///
+/// # Errors
+/// What a snapshot would fail with.
+pub fn listing(directory: Dir) -> Result<BTreeMap<SafePath, bool>, SnapshotError> {
+    let top = directory.without_mounts();
+    let tree = distributable(&top)?;
+    let listed = tree.files.into_iter().map(|(path, stamp)| {
+        open_unchanged(&top, &path, &stamp)?;
+        Ok((path, stamp.is_executable()))
+    });
+    listed.collect()
 }
 
 fn nanoseconds(duration: Duration) -> i128 {

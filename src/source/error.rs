@@ -33,11 +33,12 @@ pub enum SnapshotError {
         why: GuardedWhy,
     },
     /// The directory is not there, is reached through a link, or cannot be read.
-    #[error("cannot read the source {directory:?}")]
+    #[error("{}", unavailable(directory, source))]
     Unavailable {
         /// Where it should be.
         directory: PathBuf,
         /// Why not.
+        #[source]
         source: io::Error,
     },
     /// Entries that cannot be distributed.
@@ -109,6 +110,39 @@ pub enum Why {
     /// The site server may not read it.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl SnapshotError {
+    /// The error with its causes, as one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        if let Self::Unavailable { source, .. } = self
+            && plain_reason(source).is_some()
+        {
+            return self.to_string();
+        }
+        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+}
+
+fn unavailable(directory: &std::path::Path, source: &io::Error) -> String {
+    let why = plain_reason(source).map_or_else(|| " cannot be read".to_owned(), |why| format!(" {why}"));
+    format!("the source {directory:?}{why}")
+}
+
+/// What the system's answer means for who declared the source.
+fn plain_reason(error: &io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error)? {
+        Errno::NOENT => Some("does not exist"),
+        Errno::NOTDIR => Some("is not a directory"),
+        Errno::LOOP => {
+            Some("is a symbolic link or is reached through one; links are not followed: name the directory itself")
+        }
+        Errno::ACCESS => Some("may not be read by this process; give it the permission"),
+        _ => None,
+    }
 }
 
 struct Refusals<'a>(&'a [Refusal]);

@@ -16,7 +16,7 @@ const ANCESTORS_MAX: usize = 2048;
 /// What is kept out of packages.
 #[derive(Debug, Clone)]
 pub struct Guarded {
-    state: PathBuf,
+    state: Option<PathBuf>,
 }
 
 /// Why a directory is kept out.
@@ -43,7 +43,13 @@ impl Guarded {
     /// Guards the system and the state directory of this server.
     #[must_use]
     pub fn new(state: &Path) -> Self {
-        Self { state: state.to_owned() }
+        Self { state: Some(state.to_owned()) }
+    }
+
+    /// Guards the system alone: for who looks at sources without a server.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self { state: None }
     }
 
     /// Judges a directory that was found beneath `base`, which the operator chose. That `base` may lie in the state
@@ -54,7 +60,6 @@ impl Guarded {
     pub(super) fn judge(&self, directory: &Dir, base: &Path) -> io::Result<Option<GuardedWhy>> {
         let upwards = ancestors(directory.as_fd().try_clone_to_owned()?)?;
         let own = upwards[0];
-        let (state, base) = (identify(&self.state)?, identify(base)?);
         let named = |names: &[&str]| -> Vec<Id> {
             // A directory that this machine does not have cannot be anybody's source.
             names.iter().filter_map(|name| identify(Path::new(name)).ok()).collect()
@@ -68,11 +73,13 @@ impl Guarded {
                 return Ok(Some(GuardedWhy::AroundSystem));
             }
         }
+        let Some(guarded) = &self.state else { return Ok(None) };
+        let (state, base) = (identify(guarded)?, identify(base)?);
         let nearest = upwards.iter().find(|id| **id == state || **id == base);
         if nearest == Some(&state) && state != base {
             return Ok(Some(GuardedWhy::State));
         }
-        if ancestors(open(&self.state)?)?.contains(&own) {
+        if ancestors(open(guarded)?)?.contains(&own) {
             return Ok(Some(GuardedWhy::AroundState));
         }
         Ok(None)

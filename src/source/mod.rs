@@ -5,7 +5,7 @@ pub mod guarded;
 mod walk;
 pub mod watch;
 
-pub use directory::{Snapshot, open_directory, snapshot};
+pub use directory::{Snapshot, listing, open_directory, snapshot};
 pub use error::{Refusal, SnapshotError, Why};
 pub use guarded::Guarded;
 

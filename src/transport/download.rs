@@ -9,7 +9,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::pace::{DOWNLOAD, Pace};
+use super::{
+    fault::Fault,
+    pace::{DOWNLOAD, Pace},
+};
 
 /// A response's body, read from threads outside the runtime.
 pub struct Download {
@@ -51,10 +54,10 @@ impl Download {
         let response = runtime
             .block_on(async { timeout_at(begun + pace.allowance(0), request.send()).await })
             .map_err(|_| too_slow())?
-            .map_err(io::Error::other)?;
+            .map_err(|error| io::Error::other(Fault::from(error).at(url)))?;
         let expected = if offset_bytes > 0 { reqwest::StatusCode::PARTIAL_CONTENT } else { reqwest::StatusCode::OK };
         if response.status() != expected {
-            return Err(io::Error::other(format!("{url} answered {}", response.status())));
+            return Err(io::Error::other(Fault::of_status(response.status()).at(url)));
         }
         Ok(Self { runtime: runtime.clone(), response, chunk: Bytes::new(), pace, begun, received_bytes: 0 })
     }
@@ -63,7 +66,7 @@ impl Download {
         let due = self.begun + self.pace.allowance(self.received_bytes);
         let Self { runtime, response, .. } = self;
         let next = runtime.block_on(async { timeout_at(due, response.chunk()).await });
-        next.map_err(|_| too_slow())?.map_err(io::Error::other)
+        next.map_err(|_| too_slow())?.map_err(|error| io::Error::other(Fault::from(error)))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod backoff;
 pub mod client;
 pub mod download;
+pub mod fault;
 mod invitation;
 pub mod pace;
 pub mod renewal;

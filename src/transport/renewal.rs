@@ -80,7 +80,7 @@ async fn renew(
 
 async fn ask(http: &reqwest::Client, site_url: &str, request: &RenewRequest) -> Result<RenewAnswer, SessionError> {
     let sent = http.post(format!("{site_url}{RENEW_PATH}")).timeout(REQUEST_TIMEOUT).json(request).send();
-    let answer = sent.await.map_err(|error| SessionError::Unreachable(site_url.to_owned(), error))?;
+    let answer = sent.await.map_err(|error| SessionError::Unreachable(site_url.to_owned(), error.into()))?;
     if let Some(why) = answer::turned_away(&answer) {
         return Err(SessionError::TurnedAway(why));
     }

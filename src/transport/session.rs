@@ -16,6 +16,7 @@ use crate::{
     transport::{
         answer::{self, AnswerError},
         client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
+        fault::Fault,
         invitation,
     },
     trust::{
@@ -58,7 +59,7 @@ pub enum SessionError {
     Client(#[from] ClientError),
     /// The enrolment listener cannot be reached.
     #[error("the site's enrolment at {0} cannot be reached")]
-    Unreachable(String, #[source] reqwest::Error),
+    Unreachable(String, #[source] Fault),
     /// The site's answer was cut off, too long or no answer.
     #[error("the site's answer cannot be read")]
     Unusable(#[source] AnswerError),
@@ -336,7 +337,7 @@ async fn enrol(url: &str, ca_sha256: Digest, request: &EnrolRequest) -> Result<E
                 tries += 1;
                 tokio::time::sleep(ENROL_PAUSE).await;
             }
-            Err(error) => return Err(SessionError::Unreachable(url.to_owned(), error)),
+            Err(error) => return Err(SessionError::Unreachable(url.to_owned(), error.into())),
         }
     };
     if let Some(why) = answer::turned_away(&answer) {

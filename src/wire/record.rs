@@ -104,6 +104,12 @@ pub struct DependencyRef {
     pub program: String,
 }
 
+/// The path of a command that lies in the package: "./setup" is how people write it.
+#[must_use]
+pub fn in_package(command: &str) -> &str {
+    command.strip_prefix("./").unwrap_or(command)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,11 @@
 //! The fleet group of a whole running site: its database is filled as devices would fill it, then read, labelled, blocked,
 //! invited and explained through the embedded API, with kube and with the real kubectl.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use kube::{
     Api, Client, ResourceExt,
@@ -72,7 +76,7 @@ impl Site {
         let (ready, listening) = oneshot::channel();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(site::run(options, ready, shutdown.clone()));
-        let endpoints = listening.await.unwrap();
+        let endpoints = listening.await.unwrap().endpoints;
         let database = Database::open(&state.join("site.db"), clock::now()).unwrap();
         for id in ["c-1", "c-2"] {
             database.write(move |tx| devices::join(tx, &device(id))).await.unwrap();
@@ -194,6 +198,7 @@ async fn a_site_shows_its_fleet_and_takes_orders() {
     messages(&viewer).await;
     explained(&admin).await;
     invited(&site, &admin, &viewer).await;
+    tokio::task::block_in_place(|| typed(&site));
     if let Some(kubectl) = require::program("kubectl") {
         toured(&kubectl, &site);
     }
@@ -263,6 +268,42 @@ async fn invited(site: &Site, admin: &Client, viewer: &Client) {
     assert_eq!(refused(tokens.delete(&name, &DeleteParams::default()).await), 403);
     api(admin, "EnrolmentToken", false).delete(&name, &DeleteParams::default()).await.unwrap();
     assert!(tokens.list(&ListParams::default()).await.unwrap().items.is_empty());
+}
+
+/// The verbs that show and invite, as somebody meets them who mistypes or whose disk is full.
+fn typed(site: &Site) {
+    let state = site.directory.path().join("state");
+    let run = |words: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        let child = command.args(words).arg("--state").arg(&state).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, _, said) = run(&["token", "create", "--role", "client"], full.into());
+    assert!(code == Some(1) && said.contains("could not be written") && said.contains("was revoked"), "{said}");
+    assert_eq!(run(&["token", "list", "--output", "json"], Stdio::piped()), (Some(0), "[]\n".into(), String::new()));
+    let (code, _, said) = run(&["token", "list"], Stdio::piped());
+    assert!(code == Some(0) && said.contains("waybill token create --role client --state "), "{said}");
+
+    for (words, expected) in [
+        (&["messages", "--client", "nobody"][..], "there is no client 'nobody'"),
+        (&["messages", "--advertisement", "nothing"], "there is no advertisement default/nothing"),
+        (&["messages", "--component", "DistributionPoint", "--severity", "error"], "no message matches"),
+    ] {
+        let (code, shown, said) = run(words, Stdio::piped());
+        assert!(code == Some(0) && shown.is_empty() && said.contains(expected), "{words:?}: {shown}{said}");
+    }
+    for words in [&["why", "tools", "nobody"][..], &["log", "tools", "nobody"], &["clients", "block", "nobody"]] {
+        let (code, shown, said) = run(words, Stdio::piped());
+        assert!(
+            code == Some(1) && shown.is_empty() && said.contains("there is no client 'nobody'"),
+            "{words:?}: {said}"
+        );
+    }
+    let (code, shown, said) = run(&["clients"], Stdio::piped());
+    assert!(code == Some(0) && said.is_empty() && shown.starts_with("ID   HOSTNAME  "), "{shown}{said}");
 }
 
 /// Every resource with the real kubectl.

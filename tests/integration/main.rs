@@ -42,6 +42,8 @@ mod sources;
 #[cfg(feature = "server")]
 mod speed;
 #[cfg(feature = "server")]
+mod starting;
+#[cfg(feature = "server")]
 mod traffic;
 #[cfg(feature = "server")]
 mod world;

@@ -55,7 +55,7 @@ impl Site {
         let (ready, listening) = oneshot::channel();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(site::run(options, ready, shutdown.clone()));
-        let endpoints = listening.await.unwrap();
+        let endpoints = listening.await.unwrap().endpoints;
         Self { scratch, endpoints, shutdown, task, agent: None }
     }
 

@@ -16,6 +16,7 @@ use crate::content::digest::Hasher;
 use crate::content::manifest::MAX_ENCODED_BYTES;
 use crate::content::{Entry, Manifest, SafePath};
 use crate::model::reason::Reason;
+use crate::wire::record::in_package;
 
 /// How much is hashed at a time.
 const BUFFER_BYTES: usize = 1 << 17;
@@ -76,11 +77,6 @@ pub(super) fn verify(ticket: &Ticket) -> Result<Verified, Refusal> {
         package_program(word, &content.dir, manifest)?
     };
     Ok(Verified { program, cwd: working_directory(ticket, manifest.as_ref())? })
-}
-
-/// "./setup" is how people write it.
-fn in_package(word: &str) -> &str {
-    word.strip_prefix("./").unwrap_or(word)
 }
 
 /// The manifest with the ticket's digest, after the whole tree was found to be it; but for the program itself, which is

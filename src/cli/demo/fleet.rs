@@ -120,23 +120,21 @@ fn source(package: &str, version: &str, body: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::scratch::Scratch;
 
     #[test]
     fn what_the_demo_declares_is_valid_in_every_act() {
         let root = tempfile::tempdir().unwrap();
-        for files in [first(root.path()), widened(), changed()] {
-            for (path, text) in files {
-                let path = root.path().join(path);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, text).unwrap();
-            }
-            assert_eq!(validated(root.path()), 0);
+        let scratch = Scratch::make(Some(root.path().join("demo"))).unwrap();
+        let repository = scratch.path("repository");
+        for files in [first(scratch.root()), widened(), changed()] {
+            scratch.write(&files).unwrap();
+            assert_eq!(validated(&repository), 0);
         }
         for gone in REMOVED {
-            let gone = root.path().join(gone);
-            if gone.is_dir() { std::fs::remove_dir_all(gone).unwrap() } else { std::fs::remove_file(gone).unwrap() }
+            scratch.take_out(gone).unwrap();
         }
-        assert_eq!(validated(root.path()), 0);
+        assert_eq!(validated(&repository), 0);
     }
 
     fn validated(root: &Path) -> u8 {

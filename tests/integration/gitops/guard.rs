@@ -7,7 +7,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use waybill::{api::site::Site, gitops::apply};
+use waybill::{api::site::Site, gitops::acknowledge::acknowledge};
 
 use super::support::{SITE, World, collection, collections, package};
 
@@ -98,14 +98,14 @@ async fn acknowledging_names_what_is_held() {
     world.serve_directory();
     world.until(|state| state.objects == 1).await;
     let revision = "0123456789abcdef0123456789abcdef01234567";
-    let refused = apply::acknowledge(&world.admin(), revision).await.unwrap_err();
+    let refused = acknowledge(&world.admin(), revision).await.unwrap_err();
     assert_eq!(refused.to_string(), format!("revision {revision} is not held back"));
 
     let sites: Api<Site> = Api::all(world.admin());
     let status = json!({ "status": { "sync": { "revision": "r", "objects": 1, "heldRevision": revision } } });
     sites.patch_status("main", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
-    assert!(apply::acknowledge(&world.admin(), "01234").await.is_err(), "too short to mean anything");
-    assert_eq!(apply::acknowledge(&world.admin(), "0123456").await.unwrap(), revision);
+    assert!(acknowledge(&world.admin(), "01234").await.is_err(), "too short to mean anything");
+    assert_eq!(acknowledge(&world.admin(), "0123456").await.unwrap(), revision);
     let annotations = sites.get("main").await.unwrap().metadata.annotations.unwrap();
     assert_eq!(annotations[waybill::api::ACKNOWLEDGE_PRUNE_ANNOTATION], revision);
 }

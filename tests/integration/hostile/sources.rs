@@ -18,7 +18,7 @@ fn cases(world: &World) -> Vec<(&'static str, String, &'static str)> {
         ("keys", at("site/keys"), "is the site server's own state"),
         ("around", at(""), "contains the site server's state directory"),
         ("upwards", "packages/../../site".into(), "is beneath no source root"),
-        ("link", "packages/link".into(), "cannot read the source"),
+        ("link", "packages/link".into(), "is a symbolic link or is reached through one"),
         ("link-inside", "packages/links".into(), "a symbolic link"),
     ]
 }
