@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     git::{GitError, Repository},
+    ledger::LedgerError,
     revision::Source,
 };
 
@@ -34,6 +35,17 @@ pub enum SourceError {
     /// Git cannot be used.
     #[error("the repository {0} cannot be used")]
     Git(PathBuf, #[source] GitError),
+}
+
+/// Why a sync could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The state directory.
+    #[error("the sync state directory cannot be used")]
+    State(#[source] io::Error),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// What has to come before anything is declared, in a sentence; nothing if all is there.

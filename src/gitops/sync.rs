@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -17,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use super::start::SyncError;
 pub use super::state::{HeldExport, RevisionState};
 pub use super::watch::POLL_INTERVAL;
 use super::{
@@ -25,7 +25,7 @@ use super::{
     contradictions::contradictions,
     diagnostic::{Diagnostic, Severity},
     kinds::{Kinds, ObjectKey},
-    ledger::{Ledger, LedgerError, Owned},
+    ledger::{Ledger, Owned},
     live::{Live, LiveObject},
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
@@ -67,17 +67,6 @@ pub struct SyncConfig {
     pub poll: Duration,
     /// Held for reading by those who compile from the objects, and by the sync while a revision is half written.
     pub compiling: Arc<RwLock<()>>,
-}
-
-/// Why a sync could not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// The state directory.
-    #[error("the sync state directory cannot be used")]
-    State(#[source] io::Error),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
 }
 
 /// Runs until `shutdown`. Fails only if it cannot begin; whatever happens later is reported in `revisions`.
