@@ -7,6 +7,8 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
+/// The Kubernetes client's library, which logs every connection that fails.
+const CLIENT: &str = "kube_client::client::builder";
 /// How much is logged.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -38,11 +40,19 @@ impl FromStr for Filter {
     }
 }
 
+impl Filter {
+    fn directives(&self) -> EnvFilter {
+        // Whoever calls the library is given the error, and says it; the library's own line would only repeat it, worse.
+        let quiet = if self.0.contains(CLIENT) { String::new() } else { format!("{CLIENT}=off,") };
+        EnvFilter::new(format!("{quiet}{}", self.0))
+    }
+}
+
 /// Writes log lines to standard error, as `filter` says.
 ///
 /// A second call in one process changes nothing, so that tests may call it freely.
 pub fn init(filter: &Filter) {
-    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&filter.0)).with_writer(stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter.directives()).with_writer(stderr);
     // Colours are for eyes: in a file or a journal they would be noise between the words.
     let lines = lines.with_ansi(stderr().is_terminal());
     // A log that cannot be written (full disk, closed pipe) is lost in silence: the complaint about it would panic.
@@ -68,6 +78,9 @@ mod tests {
         {
             assert_eq!(bad.parse::<Filter>(), Err(FilterError(odd.to_owned())), "{bad}");
         }
+        assert_eq!("info".parse::<Filter>().unwrap().directives().to_string(), format!("{CLIENT}=off,info"));
+        let asked = format!("{CLIENT}=debug");
+        assert_eq!(asked.parse::<Filter>().unwrap().directives().to_string(), asked);
         let said = FilterError("nonsense".to_owned()).to_string();
         assert!(said.contains("info") && said.contains("waybill=debug"), "{said}");
     }

@@ -20,13 +20,13 @@ pub(super) enum Output {
 
 /// A table: a header and rows of as many cells.
 pub(super) struct Table {
-    header: Vec<&'static str>,
+    header: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
+    pub(super) fn new(header: &[impl AsRef<str>]) -> Self {
+        Self { header: header.iter().map(|head| escaped(head.as_ref())).collect(), rows: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -43,7 +43,8 @@ impl Table {
             // A cell with nothing in it would shift the others for whoever counts words.
             let marked = |row: &Vec<String>| row.iter().map(|cell| or_dash(cell)).collect::<Vec<_>>();
             let rows: Vec<Vec<String>> = self.rows.iter().map(marked).collect();
-            return out.write_all(columns(&self.header, &rows).as_bytes());
+            let heads: Vec<&str> = self.header.iter().map(String::as_str).collect();
+            return out.write_all(columns(&heads, &rows).as_bytes());
         }
         let mut table = comfy_table::Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);

@@ -13,6 +13,9 @@ const PROBLEMS_MAX: usize = 50;
 /// Removals that are named; `Site.status` lists more.
 const REMOVALS_MAX: usize = 10;
 
+/// Where the lines are said to come from: filters name the sync, not this file.
+const TARGET: &str = "waybill::gitops::sync";
+
 /// A line for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum News {
@@ -27,9 +30,9 @@ pub(crate) enum News {
 impl News {
     pub(crate) fn log(&self) {
         match self {
-            Self::Info(text) => tracing::info!("git sync: {text}"),
-            Self::Warning(text) => tracing::warn!("git sync: {text}"),
-            Self::Error(text) => tracing::error!("git sync: {text}"),
+            Self::Info(text) => tracing::info!(target: TARGET, "git sync: {text}"),
+            Self::Warning(text) => tracing::warn!(target: TARGET, "git sync: {text}"),
+            Self::Error(text) => tracing::error!(target: TARGET, "git sync: {text}"),
         }
     }
 }

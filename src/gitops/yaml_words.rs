@@ -51,6 +51,7 @@ pub(super) fn in_words(error: &Error) -> String {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => too_many_aliases(),
+        Error::AliasError { error, .. } => in_words(error),
         Error::Budget { breach, .. } => beyond(breach),
         Error::Eof { .. } => "the text ends too early".to_owned(),
         Error::Message { msg, .. } | Error::ExternalMessage { msg, .. } => of_parser(msg),

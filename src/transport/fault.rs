@@ -53,10 +53,18 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(of_tls(error));
     }
-    let error = cause.downcast_ref::<io::Error>()?;
-    // An error of TLS travels as the inner one of an error of input and output, which its chain of causes leaves out.
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    inner.map(of_tls).or_else(|| of_system(error))
+    let mut error = cause.downcast_ref::<io::Error>()?;
+    // An error of TLS travels inside one of input and output, often of two, and their chain of causes leaves it out.
+    while let Some(inner) = error.get_ref() {
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            return Some(of_tls(tls));
+        }
+        match inner.downcast_ref::<io::Error>() {
+            Some(inner) => error = inner,
+            None => break,
+        }
+    }
+    of_system(error)
 }
 
 fn of_system(error: &io::Error) -> Option<String> {
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_the_libraries_say_becomes_a_sentence() {
-        let tls = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let tls = |error| io::Error::new(io::ErrorKind::InvalidData, io::Error::new(io::ErrorKind::InvalidData, error));
         let eof =
             "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual";
         for (error, expected) in [

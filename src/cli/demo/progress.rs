@@ -41,9 +41,10 @@ impl Progress {
         }
         self.shown[index] = done;
         match &self.bars {
-            Some((_, bars)) => Ok(bars[index].set_position(done)),
-            None => out.say(&format!("  {label}: {done}/{total}")),
+            Some((_, bars)) => bars[index].set_position(done),
+            None => out.say(&format!("  {label}: {done}/{total}"))?,
         }
+        Ok(())
     }
 
     /// Leaves the bars where they are.

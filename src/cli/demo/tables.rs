@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::Value;
 
 use super::observe::Observer;
-use crate::cli::out::Out;
+use crate::cli::{
+    out::Out,
+    show::{Table, on_terminal},
+};
 
 /// Shows all of them.
 ///
@@ -16,63 +18,57 @@ use crate::cli::out::Out;
 pub(super) async fn show(observer: &Observer, out: &mut Out) -> Result<()> {
     let view = observer.look().await?;
     let locations = observer.rows("ContentLocation", "contentlocations").await?;
-    out.say("\nPackages on distribution points")?;
-    out.say(&pivot("package", &locations, "package", "distributionPoint", |row| {
+    let points = pivot("PACKAGE", &locations, "package", "distributionPoint", |row| {
         format!("{} {}", row["sourceVersion"], word(row, "state"))
-    }))?;
+    });
+    section(out, "Packages on distribution points", &points)?;
     let statuses = observer.rows("ClientStatus", "clientstatuses").await?;
-    out.say("\nClients and advertisements")?;
-    out.say(&pivot("client", &statuses, "client", "advertisement", |row| word(row, "state")))?;
+    let clients = pivot("CLIENT", &statuses, "client", "advertisement", |row| word(row, "state"));
+    section(out, "Clients and advertisements", &clients)?;
 
-    out.say("\nPackage status summary")?;
-    let mut table = plain(&["package", "version", "targeted", "installed", "pending", "retrying", "failed"]);
+    let mut table = Table::new(&["PACKAGE", "VERSION", "TARGETED", "INSTALLED", "PENDING", "RETRYING", "FAILED"]);
     for (name, status) in &view.packages {
         let on = status.distribution.clone().unwrap_or_default();
         let version = status.source_version.unwrap_or(0);
         let counts = [version, on.targeted, on.installed, on.pending, on.retrying, on.failed];
-        table.add_row([name.clone()].into_iter().chain(counts.map(|count| count.to_string())));
+        table.row([name.clone()].into_iter().chain(counts.map(|count| count.to_string())));
     }
-    out.say(&table.to_string())?;
+    section(out, "Package status summary", &table)?;
 
-    out.say("\nAdvertisement status summary")?;
-    let mut table = plain(&["advertisement", "targeted", "succeeded", "running", "failed", "received", "started"]);
+    let mut table = Table::new(&["ADVERTISEMENT", "TARGETED", "SUCCEEDED", "RUNNING", "FAILED", "RECEIVED", "STARTED"]);
     for (name, status) in &view.advertisements {
         let (clients, messages) =
             (status.clients.clone().unwrap_or_default(), status.messages.clone().unwrap_or_default());
         let counts =
             [clients.targeted, clients.succeeded, clients.running, clients.failed, messages.received, messages.started];
-        table.add_row([name.clone()].into_iter().chain(counts.map(|count| count.to_string())));
+        table.row([name.clone()].into_iter().chain(counts.map(|count| count.to_string())));
     }
-    out.say(&table.to_string())?;
+    section(out, "Advertisement status summary", &table)?;
 
-    out.say("\nComponent status summary")?;
-    let mut table = plain(&["component", "system", "state", "informational", "warnings", "errors"]);
+    let mut table = Table::new(&["COMPONENT", "SYSTEM", "STATE", "INFORMATIONAL", "WARNINGS", "ERRORS"]);
     for one in &view.site.components {
         let counts = [one.informational, one.warnings, one.errors].map(|count| count.to_string());
         let words = [one.component.clone(), one.system.clone(), one.state.clone()];
-        table.add_row(words.into_iter().chain(counts));
+        table.row(words.into_iter().chain(counts));
     }
-    out.say(&table.to_string())?;
+    section(out, "Component status summary", &table)?;
 
-    out.say("\nSite system status summary")?;
-    let mut table = plain(&["system", "role", "state", "available", "free GiB"]);
+    let mut table = Table::new(&["SYSTEM", "ROLE", "STATE", "AVAILABLE", "FREE GIB"]);
     for one in &view.site.systems {
         let (available, free) = (if one.available { "yes" } else { "no" }, (one.free_kib >> 20).to_string());
-        table.add_row([one.system.as_str(), &one.role, &one.state, available, &free]);
+        table.row([one.system.as_str(), &one.role, &one.state, available, &free].map(str::to_owned));
     }
-    out.say(&table.to_string())?;
-    Ok(())
+    section(out, "Site system status summary", &table)
 }
 
-fn plain(headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
-    table
+fn section(out: &mut Out, title: &str, table: &Table) -> Result<()> {
+    out.say(&format!("\n{title}"))?;
+    Ok(table.write(out, on_terminal())?)
 }
 
 /// A table with a line for every `down` and a column for every `across`. A cell holds the last row that belongs there:
 /// rows come in order of version.
-fn pivot(corner: &str, rows: &[Value], down: &str, across: &str, cell: impl Fn(&Value) -> String) -> String {
+fn pivot(corner: &str, rows: &[Value], down: &str, across: &str, cell: impl Fn(&Value) -> String) -> Table {
     let columns: BTreeSet<String> = rows.iter().map(|row| word(row, across)).collect();
     let mut lines: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut rows: Vec<&Value> = rows.iter().collect();
@@ -80,13 +76,13 @@ fn pivot(corner: &str, rows: &[Value], down: &str, across: &str, cell: impl Fn(&
     for row in rows {
         lines.entry(word(row, down)).or_default().insert(word(row, across), cell(row));
     }
-    let mut table = plain(&[]);
-    table.set_header([corner.to_owned()].into_iter().chain(columns.iter().cloned()));
+    let heads: Vec<&str> = std::iter::once(corner).chain(columns.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&heads);
     for (name, cells) in &lines {
         let cells = columns.iter().map(|column| cells.get(column).cloned().unwrap_or_default());
-        table.add_row([name.clone()].into_iter().chain(cells));
+        table.row([name.clone()].into_iter().chain(cells));
     }
-    table.to_string()
+    table
 }
 
 fn word(row: &Value, member: &str) -> String {
@@ -103,10 +99,10 @@ mod tests {
     fn rows_become_lines_and_columns_and_the_newest_version_wins() {
         let row = |package: &str, point: &str, version: u64, state: &str| json!({"package": package, "distributionPoint": point, "sourceVersion": version, "state": state});
         let rows = [row("a", "x", 2, "InstallPending"), row("a", "x", 1, "Installed"), row("b", "y", 1, "Installed")];
-        let table = pivot("package", &rows, "package", "distributionPoint", |row| word(row, "state"));
-        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert!(lines.contains(&vec!["package", "x", "y"]), "{table}");
-        assert!(lines.contains(&vec!["a", "InstallPending"]), "{table}");
-        assert!(lines.contains(&vec!["b", "Installed"]), "{table}");
+        let table = pivot("PACKAGE", &rows, "package", "distributionPoint", |row| word(row, "state"));
+        let mut shown = Vec::new();
+        table.write(&mut shown, false).unwrap();
+        let expected = "PACKAGE  x               y\na        InstallPending  -\nb        -               Installed\n";
+        assert_eq!(String::from_utf8(shown).unwrap(), expected);
     }
 }

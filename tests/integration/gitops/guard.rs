@@ -99,12 +99,15 @@ async fn acknowledging_names_what_is_held() {
     world.until(|state| state.objects == 1).await;
     let revision = "0123456789abcdef0123456789abcdef01234567";
     let refused = acknowledge(&world.admin(), revision).await.unwrap_err();
-    assert_eq!(refused.to_string(), format!("revision {revision} is not held back"));
+    assert_eq!(refused.to_string(), "no revision is held back, so there is nothing to acknowledge");
 
     let sites: Api<Site> = Api::all(world.admin());
     let status = json!({ "status": { "sync": { "revision": "r", "objects": 1, "heldRevision": revision } } });
     sites.patch_status("main", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
-    assert!(acknowledge(&world.admin(), "01234").await.is_err(), "too short to mean anything");
+    let refused = acknowledge(&world.admin(), "01234").await.unwrap_err();
+    assert!(refused.to_string().contains("at least its first 7 digits"), "{refused}");
+    let refused = acknowledge(&world.admin(), "1234567").await.unwrap_err();
+    assert_eq!(refused.to_string(), format!("revision 1234567 is not held back; {revision} is"));
     assert_eq!(acknowledge(&world.admin(), "0123456").await.unwrap(), revision);
     let annotations = sites.get("main").await.unwrap().metadata.annotations.unwrap();
     assert_eq!(annotations[waybill::api::ACKNOWLEDGE_PRUNE_ANNOTATION], revision);
