@@ -6,6 +6,7 @@
 
 mod api_level;
 mod apiserver;
+mod gitops;
 mod left_behind;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]

@@ -1,4 +1,4 @@
-//! What a fresh API server is given: the kinds under test, and the role that the viewer of the tests has.
+//! What a fresh API server is given: the kinds under test, and the roles that the users of the tests have.
 
 use std::{path::Path, time::Duration};
 
@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ADMIN, RealApi, VIEWER};
+use super::{ADMIN, RealApi, SYNC, VIEWER};
 
 /// Longest wait for a kind to be served.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(crate) fn definitions() -> Vec<Value> {
 /// Creates all of it, and waits until every kind is served.
 pub(super) async fn install(api: &RealApi) -> Result<(), String> {
     let client = api.client(&ADMIN, "default").await;
-    viewer(&client).await.map_err(|error| format!("the viewer's role: {error}"))?;
+    roles(&client).await.map_err(|error| format!("the users' roles: {error}"))?;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut made = Vec::new();
     for definition in definitions() {
@@ -69,19 +69,28 @@ async fn served(client: &Client, crd: &CustomResourceDefinition) -> Result<(), S
     }
 }
 
-/// The viewer reads what the embedded API's viewer reads: everything but Secrets.
-async fn viewer(client: &Client) -> Result<(), kube::Error> {
+/// Whom the tests' users are: a viewer that reads what the embedded API's viewer reads, everything but Secrets, and a git sync
+/// that may what its code does and nothing else.
+async fn roles(client: &Client) -> Result<(), kube::Error> {
     let read = ["get", "list", "watch"];
-    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": VIEWER.name}, "rules": [
+    let viewer = json!([
         {"apiGroups": ["content.example.dev", "waybill.dev", "apiextensions.k8s.io"], "resources": ["*"], "verbs": read},
         {"apiGroups": [""], "resources": ["configmaps", "namespaces", "events"], "verbs": read},
-    ]}))
-    .unwrap();
-    let binding: ClusterRoleBinding = serde_json::from_value(json!({"metadata": {"name": VIEWER.name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": VIEWER.name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": VIEWER.group}]}))
-    .unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &role).await?;
-    Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
+    ]);
+    let sync = json!([
+        {"apiGroups": ["waybill.dev"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "create"]},
+    ]);
+    for (user, rules) in [(&VIEWER, viewer), (&SYNC, sync)] {
+        let role: ClusterRole =
+            serde_json::from_value(json!({"metadata": {"name": user.name}, "rules": rules})).unwrap();
+        let (kind, subject) = user.group.map_or(("User", user.name), |group| ("Group", group));
+        let binding: ClusterRoleBinding = serde_json::from_value(json!({"metadata": {"name": user.name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user.name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject}]}))
+        .unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &role).await?;
+        Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
+    }
     Ok(())
 }

@@ -20,7 +20,7 @@ use certificates::Authority;
 use guardian::Guardian;
 use process::Process;
 
-pub(crate) use users::{ADMIN, User, VIEWER};
+pub(crate) use users::{ADMIN, SYNC, User, VIEWER};
 
 /// A running API server with its store. It ends, with everything in its directory, when this is dropped or the process ends,
 /// however that comes about.

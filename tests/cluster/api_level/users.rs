@@ -19,6 +19,8 @@ pub(crate) struct User {
 pub(crate) const ADMIN: User = User { name: "waybill:admin", group: Some("system:masters") };
 /// Reads everything but Secrets, by the ClusterRole `waybill:viewer`.
 pub(crate) const VIEWER: User = User { name: "waybill:viewer", group: Some("waybill:viewers") };
+/// Git sync; may what the ClusterRole `waybill:sync` grants.
+pub(crate) const SYNC: User = User { name: "waybill:sync", group: None };
 /// Collects what owners leave behind.
 pub(super) const CONTROLLER_MANAGER: User = User { name: "system:kube-controller-manager", group: None };
 

@@ -8,7 +8,7 @@ use super::support::{World, collection, collections};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_count_and_uncommitted_edits_do_not() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..3));
     world.write("content/file", "one");
     let first = world.commit();
@@ -33,7 +33,7 @@ async fn commits_count_and_uncommitted_edits_do_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_is_noticed_within_the_target() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..3));
     world.commit();
     world.serve_branch();
@@ -53,7 +53,7 @@ async fn a_commit_is_noticed_within_the_target() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_is_set_back_or_packed_is_followed() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..6));
     let first = world.commit();
     world.serve_branch();
@@ -72,7 +72,7 @@ async fn a_branch_that_is_set_back_or_packed_is_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_cannot_be_used_leaves_the_last_one_in_force() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..3));
     let first = world.commit();
     world.serve_branch();
@@ -104,7 +104,7 @@ async fn a_commit_that_cannot_be_used_leaves_the_last_one_in_force() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exports_do_not_pile_up() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..3));
     world.commit();
     world.serve_branch();

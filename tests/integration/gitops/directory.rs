@@ -9,7 +9,7 @@ use super::support::{SITE, World, collection, collections, package};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_follow_the_files() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("site.yaml", SITE);
     world.write("a.yaml", &collections(0..4));
     world.serve_directory();
@@ -32,7 +32,7 @@ async fn objects_follow_the_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn namespaces_are_made_and_never_deleted() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     let text = collection("x", "a").replace("{name: x}", "{name: x, namespace: apps}");
     world.write("a.yaml", &format!("{SITE}{}{text}", collections(0..4)));
     world.serve_directory();
@@ -48,7 +48,7 @@ async fn namespaces_are_made_and_never_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_file_keeps_its_objects_and_stops_no_other() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("good.yaml", &collections(0..3));
     world.write("bad.yaml", &collections(3..6));
     world.serve_directory();
@@ -69,7 +69,7 @@ async fn a_broken_file_keeps_its_objects_and_stops_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_object_has_its_place_and_stops_no_other() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     let wrong =
         "apiVersion: waybill.dev/v1alpha1\nkind: Collection\nmetadata: {name: wrong}\nspec:\n  client: [a]\n---\n";
     world.write("a.yaml", &format!("{wrong}{}", collection("right", "a")));
@@ -86,7 +86,7 @@ async fn a_refused_object_has_its_place_and_stops_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_editor_does_while_saving_removes_nothing() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..2));
     world.write("b.yaml", &collections(2..8));
     world.serve_directory();
@@ -104,7 +104,7 @@ async fn what_an_editor_does_while_saving_removes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_replaced_is_followed() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..3));
     world.serve_directory();
     world.until(|state| state.objects == 3).await;
@@ -122,7 +122,7 @@ async fn a_directory_that_is_replaced_is_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_objects_of_a_revision_are_there_once_it_counts_as_applied() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &(0..5).map(|n| package(&format!("p{n}"))).collect::<String>());
     world.serve_directory();
     world.until(|state| state.objects > 0).await;
@@ -135,7 +135,7 @@ async fn all_objects_of_a_revision_are_there_once_it_counts_as_applied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_objects() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     for file in 0..10 {
         world.write(&format!("{file}.yaml"), &collections(file * 100..(file + 1) * 100));
     }

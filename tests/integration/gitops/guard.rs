@@ -13,7 +13,7 @@ use super::support::{SITE, World, collection, collections, package};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_package_with_all_that_belongs_to_it_does_not_trip_the_guard() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("site.yaml", &format!("{SITE}{}", collection("everybody", "a")));
     world.write("packages/one/all.yaml", &package("one"));
     world.write("packages/two/all.yaml", &package("two"));
@@ -29,7 +29,7 @@ async fn one_package_with_all_that_belongs_to_it_does_not_trip_the_guard() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_directory_deleted_waits_for_an_acknowledgement_of_that_revision() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("site.yaml", SITE);
     world.write("large/a.yaml", &collections(0..15));
     world.write("small/b.yaml", &collections(15..20));
@@ -64,7 +64,7 @@ async fn a_large_directory_deleted_waits_for_an_acknowledgement_of_that_revision
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_or_missing_directory_removes_nothing() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &format!("{SITE}{}", collections(0..3)));
     world.serve_directory();
     world.until(|state| state.objects == 4).await;
@@ -93,7 +93,7 @@ async fn an_empty_or_missing_directory_removes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledging_names_what_is_held() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", SITE);
     world.serve_directory();
     world.until(|state| state.objects == 1).await;

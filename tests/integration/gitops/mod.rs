@@ -4,4 +4,5 @@ mod branch;
 mod directory;
 mod guard;
 mod ownership;
+mod server;
 mod support;

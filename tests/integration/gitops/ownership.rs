@@ -11,7 +11,7 @@ use super::support::{SITE, World, collection, collections};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kubectl_edit_of_a_files_field_is_put_back_and_another_field_stays_the_editors() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     let declared = collection("c0", "a").replace("clients: [a]", "clients: [a], query: 'false'");
     world.write("a.yaml", &format!("{declared}{}", collection("c1", "a")));
     world.serve_directory();
@@ -38,7 +38,7 @@ async fn a_kubectl_edit_of_a_files_field_is_put_back_and_another_field_stays_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_taken_out_of_the_file_goes_and_a_deleted_object_comes_back() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     let with_query = collection("x", "a").replace("clients: [a]", "clients: [a], query: 'true'");
     world.write("a.yaml", &format!("{with_query}{}", collection("z", "a")));
     world.serve_directory();
@@ -57,7 +57,7 @@ async fn a_field_taken_out_of_the_file_goes_and_a_deleted_object_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_as_declared_is_never_written_again() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.resync = Duration::from_millis(200);
     world.write("a.yaml", &format!("{SITE}{}", collections(0..20)));
     world.serve_directory();
@@ -91,7 +91,7 @@ async fn what_is_as_declared_is_never_written_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_ledger_costs_no_object_and_forgets_none() {
-    let mut world = World::new();
+    let Some(mut world) = World::new().await else { return };
     world.write("a.yaml", &collections(0..8));
     world.write("b.yaml", &collection("goes", "a"));
     world

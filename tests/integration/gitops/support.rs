@@ -1,4 +1,5 @@
-//! A sync under test: a real embedded API server, a scratch directory or repository, and the ordinary git program.
+//! A sync under test: an API server, a scratch directory or repository, and the ordinary git program. Which server it is, `server`
+//! decides: the embedded one here, the real one in `tests/cluster`, which compiles the same suites.
 
 use std::{
     fs,
@@ -7,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::server::Server;
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
@@ -20,7 +22,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use waybill::{
     api,
-    apiserver::{ApiServer, Identity, Options},
     gitops::{
         kinds::Kinds,
         revision::Source,
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A server, a served place, and a sync between them.
 pub(super) struct World {
     directory: tempfile::TempDir,
-    pub(super) server: ApiServer,
+    server: Server,
     pub(super) kinds: Kinds,
     pub(super) resync: Duration,
     sync: Option<Running>,
@@ -47,19 +48,12 @@ struct Running {
 }
 
 impl World {
-    /// A server and an empty directory to serve; no sync yet.
-    pub(super) fn new() -> Self {
+    /// A server without objects and an empty directory to serve; no sync yet. `None` where there is no such server.
+    pub(super) async fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("fleet")).unwrap();
-        let crds = api::crds();
-        let options = Options {
-            database: directory.path().join("api.db"),
-            crds: crds.iter().map(|crd| serde_json::to_value(crd).unwrap()).collect(),
-            fleet: None,
-            callers: Default::default(),
-        };
-        let server = ApiServer::open(options).unwrap();
-        Self { directory, server, kinds: Kinds::of(&crds), resync: RESYNC, sync: None }
+        let server = Server::start(directory.path()).await?;
+        Some(Self { directory, server, kinds: Kinds::of(&api::crds()), resync: RESYNC, sync: None })
     }
 
     /// The served directory.
@@ -110,7 +104,7 @@ impl World {
             poll: POLL_INTERVAL,
             compiling: Default::default(),
         };
-        let client = self.server.client(Identity::Component("sync".to_owned()));
+        let client = self.server.sync.clone();
         let task = tokio::spawn(run(config, client, sender, shutdown.clone()));
         self.sync = Some(Running { states, shutdown, task });
     }
@@ -147,7 +141,7 @@ impl World {
     }
 
     pub(super) fn admin(&self) -> Client {
-        self.server.client(Identity::Admin)
+        self.server.admin.clone()
     }
 
     pub(super) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
@@ -182,6 +176,15 @@ impl World {
     pub(super) async fn acknowledge(&self, revision: &str) {
         let patch = json!({ "metadata": { "annotations": { api::ACKNOWLEDGE_PRUNE_ANNOTATION: revision } } });
         self.edit("Site", "main", patch).await;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(running) = &self.sync {
+            // The next test may be given the same server: nothing is to be written to it any more.
+            running.task.abort();
+        }
     }
 }
 
