@@ -60,6 +60,8 @@ pub(super) struct User {
     pub(super) uid: String,
     /// Likewise.
     pub(super) extra: BTreeMap<String, Vec<String>>,
+    /// What names the credential that the caller showed; empty for one in this process and for one spoken for.
+    pub(super) credential: String,
 }
 
 impl From<&Identity> for User {

@@ -91,7 +91,7 @@ impl Answer {
 /// The `Status` of a refusal.
 pub(super) fn refusal(failure: &Failure, style: Style) -> Response<Body> {
     let body = serde_json::to_vec(failure).unwrap_or_default();
-    let mut response = json_response(failure.code, body, "application/json", &[], style);
+    let mut response = json_response(failure.code, body, "application/json", &failure.warnings, style);
     if let Some(seconds) = failure.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

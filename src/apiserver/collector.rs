@@ -1,7 +1,7 @@
-//! What deletion with a policy waits for: a foreground deletion for its dependents' end, an orphaning one for the
-//! dependents' release. Dependents of owners that are simply gone are left alone: nothing here makes any.
+//! What owners leave behind: a foreground deletion waits for its dependents' end, an orphaning one for their release, and an object
+//! whose owners are all gone goes too.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -29,23 +29,93 @@ pub(super) async fn collect(server: &Server) {
     }
 }
 
-fn has_finalizer(object: &Value, name: &str) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|f| f.iter().any(|x| x == name))
+/// Deletes objects whose owners are all gone, and takes references to owners that are gone from the others. An owner of a kind that is
+/// not served here is none of our business: it counts as alive.
+pub(super) async fn abandoned(server: &Server) {
+    // dependents first: an owner is there before anything names it
+    let owned = all(server, |object| {
+        object["metadata"]["ownerReferences"].is_array() && object["metadata"]["deletionTimestamp"].is_null()
+    });
+    if owned.is_empty() {
+        return;
+    }
+    let alive: HashSet<Owner> =
+        all(server, |_| true).iter().filter_map(|(kind, _, object)| Owner::of(kind, object)).collect();
+    for (kind, key, object) in owned {
+        let references = object["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let lives = |reference: &&Value| {
+            let Some(owner_kind) = referred(server, reference) else { return true };
+            let namespace = if owner_kind.namespaced { &object["metadata"]["namespace"] } else { &Value::Null };
+            alive.contains(&Owner::referred(owner_kind, namespace, reference))
+        };
+        let kept: Vec<Value> = references.iter().filter(lives).cloned().collect();
+        if kept.is_empty() && !references.is_empty() {
+            // whoever changed it meanwhile may have given it another owner
+            match delete::delete(&server.store, &kind, &key, &Deletion::unchanged(&object)).await {
+                Ok(_) => {}
+                Err(failure) => tracing::debug!(%failure, object = key.path, "an abandoned object is not deleted yet"),
+            }
+        } else if kept.len() < references.len() {
+            let mut free = (*object).clone();
+            free["metadata"]["ownerReferences"] = kept.into();
+            put(server, &key, &object, free).await;
+        }
+    }
 }
 
-/// Objects that name the owner's uid, with their kinds.
-fn dependents(server: &Server, uid: &Value) -> Vec<(Arc<Kind>, Key, Object)> {
-    let names =
-        |o: &Value| o["metadata"]["ownerReferences"].as_array().is_some_and(|r| r.iter().any(|r| r["uid"] == *uid));
+/// All stored objects that fit, with their kinds.
+fn all(server: &Server, fits: impl Fn(&Value) -> bool) -> Vec<(Arc<Kind>, Key, Object)> {
     let mut found = vec![];
     for kind in server.kinds.stored() {
         for (path, object) in server.store.list(&kind.resource, "").1 {
-            if names(&object) {
+            if fits(&object) {
                 found.push((kind.clone(), Key { resource: kind.resource.clone(), path }, object));
             }
         }
     }
     found
+}
+
+/// The kind that a reference names.
+fn referred<'a>(server: &'a Server, reference: &Value) -> Option<&'a Arc<Kind>> {
+    server.kinds.iter().find(|kind| reference["kind"] == kind.kind && reference["apiVersion"] == kind.api_version())
+}
+
+/// What a reference must name to mean an object.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Owner {
+    resource: Arc<str>,
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+impl Owner {
+    fn of(kind: &Kind, object: &Value) -> Option<Owner> {
+        let metadata = &object["metadata"];
+        let text = |name: &str| metadata[name].as_str().map(str::to_owned);
+        let namespace = text("namespace").unwrap_or_default();
+        Some(Owner { resource: kind.resource.clone(), namespace, name: text("name")?, uid: text("uid")? })
+    }
+
+    fn referred(kind: &Kind, namespace: &Value, reference: &Value) -> Owner {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Owner {
+            resource: kind.resource.clone(),
+            namespace: text(namespace),
+            name: text(&reference["name"]),
+            uid: text(&reference["uid"]),
+        }
+    }
+}
+
+fn has_finalizer(object: &Value, name: &str) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|f| f.iter().any(|x| x == name))
+}
+
+/// Objects that name the owner's uid.
+fn dependents(server: &Server, uid: &Value) -> Vec<(Arc<Kind>, Key, Object)> {
+    all(server, |o| o["metadata"]["ownerReferences"].as_array().is_some_and(|r| r.iter().any(|r| r["uid"] == *uid)))
 }
 
 /// Releases the dependents, then the owner.

@@ -147,6 +147,7 @@ fn user(info: UserInfo) -> User {
     User {
         name: info.username.unwrap_or_default(),
         groups: info.groups.unwrap_or_default(),
+        credential: String::new(),
         uid: info.uid.unwrap_or_default(),
         extra: info.extra.unwrap_or_default(),
     }

@@ -41,6 +41,14 @@ enum Policy {
     Orphan,
 }
 
+impl Deletion {
+    /// Of an object as it is here, and not after another write.
+    pub(super) fn unchanged(object: &Value) -> Deletion {
+        let version = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        Deletion { version, ..Deletion::default() }
+    }
+}
+
 /// What became of an object.
 pub(super) enum Deleted {
     /// It is gone; this is how it last was.
@@ -208,6 +216,18 @@ fn deletion(call: &Call<'_>, bytes: &[u8]) -> Result<Deletion, Failure> {
     })
 }
 
+/// A field of the options, whether a value can be one, and what the real server calls its type.
+type Typed = (&'static str, fn(&Value) -> bool, &'static str);
+
+const OPTIONS: [Typed; 6] = [
+    ("gracePeriodSeconds", Value::is_i64, "int64"),
+    ("orphanDependents", Value::is_boolean, "bool"),
+    ("propagationPolicy", Value::is_string, "v1.DeletionPropagation"),
+    ("dryRun", Value::is_array, "[]string"),
+    ("preconditions.uid", Value::is_string, "types.UID"),
+    ("preconditions.resourceVersion", Value::is_string, "string"),
+];
+
 fn read_options(call: &Call<'_>, bytes: &[u8]) -> Result<Value, Failure> {
     if bytes.starts_with(protobuf::MAGIC) {
         return protobuf::read(bytes).map_err(|e| Failure::bad_request(e.to_string()));
@@ -224,14 +244,18 @@ fn read_options(call: &Call<'_>, bytes: &[u8]) -> Result<Value, Failure> {
         Value::Object(_) => {}
         other => return Err(Failure::bad_request(body::no_object(other))),
     }
-    // a precondition that cannot be read must not become none
-    for (field, wanted) in [("uid", "types.UID"), ("resourceVersion", "string")] {
-        let value = &decoded["preconditions"][field];
-        if !value.is_null() && !value.is_string() {
-            return Err(Failure::bad_request(format!(
-                "json: cannot unmarshal {} into Go struct field Preconditions.preconditions.{field} of type {wanted}",
-                body::word(value)
-            )));
+    // an option or a precondition that cannot be read must not become none
+    for (field, is_one, of_type) in OPTIONS {
+        let value = decoded.pointer(&format!("/{}", field.replace('.', "/"))).unwrap_or(&Value::Null);
+        if !value.is_null() && !is_one(value) {
+            let owner = if field.contains('.') { "Preconditions" } else { "DeleteOptions" };
+            // a number that could be one but for its fraction is told
+            let told = match value {
+                Value::Number(n) if of_type == "int64" => format!("number {n}"),
+                other => body::word(other).to_owned(),
+            };
+            let why = format!("json: cannot unmarshal {told} into Go struct field {owner}.{field} of type {of_type}");
+            return Err(Failure::bad_request(why));
         }
     }
     Ok(decoded)

@@ -111,6 +111,8 @@ pub struct Failure {
     pub details: Option<Box<Details>>,
     /// Where a list may go on after its snapshot is gone.
     pub continue_token: Option<String>,
+    /// What was noticed before it was refused, for the person at the client.
+    pub warnings: Vec<String>,
 }
 
 fn qualified(group: &str, plural: &str) -> String {
@@ -120,7 +122,7 @@ fn qualified(group: &str, plural: &str) -> String {
 impl Failure {
     /// A refusal without details.
     pub fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None, warnings: vec![] }
     }
 
     fn about(mut self, name: &str, group: &str, kind: &str) -> Self {
@@ -229,6 +231,18 @@ impl Failure {
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         let message = format!("only the following media types are accepted: {}", accepted.join(", "));
         Self::plain(406, "NotAcceptable", message)
+    }
+
+    /// 406 of a form that the object asked for does not have.
+    pub fn not_acceptable_form(message: &str) -> Self {
+        Self::plain(406, "NotAcceptable", message)
+    }
+
+    /// The same refusal with warnings.
+    #[must_use]
+    pub fn warned(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
     }
 
     /// 410: the version asked for is no longer kept.

@@ -12,7 +12,7 @@ use super::{
     body,
     call::Call,
     failure::Failure,
-    kinds::{Column, Kind, Nature},
+    kinds::{Column, Kind, Nature, Scale},
     metadata::NameRule,
     negotiate::Form,
     patch,
@@ -207,10 +207,12 @@ fn kind(index: usize, r: &FleetResource) -> Result<Kind, String> {
         resource: format!("{}.{GROUP}", r.plural).into(),
         schema: Schema::new(&r.schema).map_err(|e| e.to_string())?,
         open_api: r.schema.clone(),
+        definitions: serde_json::Map::new(),
         columns: columns.collect(),
         selectable: vec![],
         verbs: r.verbs,
         names: NameRule::Subdomain,
+        scale: Scale::default(),
         nature: Nature::Fleet(index),
     })
 }

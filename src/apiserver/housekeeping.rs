@@ -1,4 +1,4 @@
-//! What the server does by itself: empties terminating namespaces, carries deletions with a policy on, and lets old
+//! What the server does by itself: empties terminating namespaces, follows owner references, and lets old
 //! events go. It looks at the state as it is, after every change; nothing depends on having seen an event.
 
 use std::{sync::Weak, time::Duration};
@@ -34,6 +34,7 @@ pub(super) async fn keep(server: Weak<Server>) {
             let Some(server) = server.upgrade() else { return };
             namespaces::empty_terminating(&server).await;
             collector::collect(&server).await;
+            collector::abandoned(&server).await;
         }
         tokio::select! {
             more = revisions.changed() => {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     call::Call,
     failure::{Cause, Failure},
+    shown,
 };
 
 /// The body's apiVersion must be the path's.
@@ -21,6 +22,11 @@ pub(super) fn check_version(call: &Call<'_>, object: &Value) -> Result<(), Failu
 /// What a patch leaves must still be of the path's apiVersion.
 pub(super) fn check_patched_version(call: &Call<'_>, object: &Value) -> Result<(), Failure> {
     let (sent, expected) = (&object["apiVersion"], call.kind.api_version());
+    if object["kind"].as_str().is_none_or(str::is_empty) {
+        let whole = shown::json(object);
+        let why = format!("Object 'Kind' is missing in '{whole}'");
+        return Err(Failure::invalid("", "", "", vec![Cause::invalid("patch", &Value::String(whole), why)]));
+    }
     if sent.is_null() {
         let why = "Internal error occurred: Object 'apiVersion' is missing in 'object has no apiVersion field'";
         return Err(Failure::plain(500, "InternalError", why));

@@ -43,7 +43,7 @@ pub(super) fn form(accept: &str, possible: &[Form]) -> Result<Form, Failure> {
 fn clause(text: &str) -> Clause {
     let mut parts = text.split(';').map(str::trim);
     let mut clause = Clause {
-        media: parts.next().unwrap_or_default().to_lowercase(),
+        media: parts.next().unwrap_or_default().to_owned(),
         quality: 1.0,
         as_kind: String::new(),
         group: String::new(),

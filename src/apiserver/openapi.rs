@@ -36,6 +36,7 @@ pub(super) fn document(kinds: &Kinds, prefix: &str) -> Option<Value> {
     let (mut schemas, mut paths) = (shared_schemas(), Map::new());
     for kind in here {
         let name = schema_name(kind);
+        schemas.extend(kind.definitions.clone());
         schemas.insert(name.clone(), schema(kind));
         schemas.insert(format!("{name}List"), list_schema(kind, &name));
         add_paths(kind, &name, &mut paths);
@@ -62,6 +63,10 @@ fn schema(kind: &Kind) -> Value {
     let mut schema = kind.open_api.clone();
     published(&mut schema);
     schema["x-kubernetes-group-version-kind"] = json!([kind.gvk()]);
+    if !kind.definitions.is_empty() {
+        // a published type brings its own members
+        return schema;
+    }
     for (name, text) in TYPE_MEMBERS {
         schema["properties"][*name] = json!({"type": "string", "description": text});
     }
@@ -116,21 +121,11 @@ fn list_schema(kind: &Kind, name: &str) -> Value {
 /// ObjectMeta, ListMeta and DeleteOptions with everything they refer to.
 fn shared_schemas() -> Map<String, Value> {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, ObjectMeta};
-    let inline = || SchemaSettings::openapi3().with(|s| s.inline_subschemas = true).into_generator();
-    let mut schemas = Map::new();
-    for (name, schema) in [
-        (META, inline().into_root_schema_for::<ObjectMeta>()),
-        (LIST_META, inline().into_root_schema_for::<ListMeta>()),
-        (DELETE_OPTIONS, inline().into_root_schema_for::<DeleteOptions>()),
-    ] {
-        let mut schema = schema.to_value();
-        if let Some(root) = schema.as_object_mut() {
-            root.remove("$schema");
-            root.remove("title");
-        }
-        schemas.insert(name.into(), schema);
-    }
-    schemas
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    generator.subschema_for::<ObjectMeta>();
+    generator.subschema_for::<ListMeta>();
+    generator.subschema_for::<DeleteOptions>();
+    generator.take_definitions(true)
 }
 
 fn add_paths(kind: &Kind, name: &str, paths: &mut Map<String, Value>) {

@@ -33,6 +33,10 @@ pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) 
             false => Ok(Answer::no_such_page()),
         };
     }
+    // documents of discovery are JSON alone, however they are asked for
+    if matches!(segments[0], "api" | "apis") && segments.len() > 1 {
+        negotiate::form(answer::text(&parts.headers, header::ACCEPT), &[])?;
+    }
     match segments[..] {
         ["healthz" | "livez" | "readyz", ref check @ ..] => Ok(health(segments[0], check, query)),
         ["version"] => Answer::json(200, &version()),

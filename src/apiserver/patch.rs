@@ -1,7 +1,6 @@
 //! Merge patch (RFC 7386) and JSON patch (RFC 6902) with the API server's answers to broken ones.
 
 use super::failure::Failure;
-use super::shown;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
 
@@ -11,6 +10,9 @@ pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
 /// `object` after a merge patch given as the request's body.
 pub fn merge_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
     let patch = parse(body)?;
+    if patch.is_null() {
+        return Err(Failure::bad_request("Invalid JSON Patch"));
+    }
     if !patch.is_object() {
         return Err(mistyped(&patch, "map[string]interface {}"));
     }
@@ -33,9 +35,7 @@ pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
             "The allowed maximum operations in a JSON patch is {limit}, got {count}"
         )));
     }
-    if let Some(other) = operations.iter().find(|operation| !operation.is_object()) {
-        return Err(mistyped(other, "handlers.jsonPatchOp"));
-    }
+    operations.iter().try_for_each(decodable)?;
     let mut object = object.clone();
     for mut operation in operations {
         complete(&mut operation, &object);
@@ -45,7 +45,24 @@ pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
     Ok(object)
 }
 
-/// Two liberties that are of the operation alone: an operation without a value means null, and a negative index counts from a list's end.
+/// Whether an operation has the members that one has, of their types. Null is an operation that fails.
+fn decodable(operation: &Value) -> Result<(), Failure> {
+    if !operation.is_object() && !operation.is_null() {
+        return Err(mistyped(operation, "handlers.jsonPatchOp"));
+    }
+    for member in ["op", "from", "path"] {
+        let value = &operation[member];
+        if !value.is_string() && !value.is_null() {
+            return Err(Failure::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go struct field jsonPatchOp.{member} of type string",
+                super::body::word(value)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Liberties that are of the operation alone: a path begins at its first slash: an operation without a value means null, and a negative index counts from a list's end.
 fn complete(operation: &mut Value, object: &Value) {
     let Some(members) = operation.as_object_mut() else { return };
     let verb = members.get("op").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -54,6 +71,9 @@ fn complete(operation: &mut Value, object: &Value) {
     }
     for (member, beyond) in [("from", 0), ("path", usize::from(matches!(verb.as_str(), "add" | "move" | "copy")))] {
         let Some(Value::String(path)) = members.get_mut(member) else { continue };
+        if let Some(slash) = path.find('/') {
+            path.drain(..slash);
+        }
         let Some((parent, back)) = path.rsplit_once("/-") else { continue };
         let length = object.pointer(parent).and_then(Value::as_array).map(Vec::len);
         if let (Some(length), Ok(back)) = (length, back.parse::<usize>())
@@ -92,19 +112,12 @@ fn missing_member(object: &Value, path: &str) -> bool {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| Failure::bad_request(format!("error decoding patch: {}", shown::json_fault(body, &error))))
+    let decoded = super::decode::json(body);
+    decoded.map(|d| d.object).map_err(|fault| Failure::bad_request(format!("error decoding patch: {fault}")))
 }
 
 fn mistyped(value: &Value, wanted: &str) -> Failure {
-    let found = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
+    let found = super::body::word(value);
     Failure::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"))
 }
 

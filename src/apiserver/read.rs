@@ -38,7 +38,7 @@ impl Selection {
         let fields = selector_to_stored(kind, query.get("fieldSelector"));
         Ok(Selection {
             labels: LabelSelector::parse(query.get("labelSelector"))?,
-            fields: FieldSelector::parse(&fields, &known)?,
+            fields: FieldSelector::parse(&fields, &known).map_err(|refused| naming_fields(kind, refused))?,
         })
     }
 
@@ -50,6 +50,15 @@ impl Selection {
     fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
     }
+}
+
+/// Of a built-in kind the real server names the fields when another is asked for.
+fn naming_fields(kind: &Kind, mut refused: Failure) -> Failure {
+    if let (false, Some(field)) = (kind.is_custom(), refused.message.strip_prefix("field label not supported: ")) {
+        let known: Vec<String> = kind.selectable.iter().map(|name| format!("{name:?}")).collect();
+        refused.message = format!("{field:?} is not a known field selector: only {}", known.join(", "));
+    }
+    refused
 }
 
 /// A list as it is answered: what was found, and where to go on.
@@ -185,17 +194,20 @@ pub(super) fn show_list(call: &Call<'_>, page: &Page) -> Result<Answer, Failure>
     if let Some(count) = page.remaining {
         metadata["remainingItemCount"] = json!(count);
     }
+    if matches!(call.form, Form::Table | Form::MetadataList)
+        && page.token.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("continue");
+    }
     match call.form {
         Form::Table => {
-            if page.token.is_empty()
-                && let Some(m) = metadata.as_object_mut()
-            {
-                m.remove("continue");
-            }
             let include = Include::parse(call.query.get("includeObject"))?;
             Answer::json(200, &table::table(call.kind, metadata, &page.items, include, crate::clock::now()))
         }
-        Form::Metadata => Err(Failure::not_acceptable(&["application/json"])),
+        Form::Metadata => Err(Failure::not_acceptable_form(
+            "you requested PartialObjectMetadata, but the requested object is a list (*unstructured.UnstructuredList)",
+        )),
         Form::MetadataList => {
             let items: Vec<Value> = page.items.iter().map(|o| table::partial(o)).collect();
             Answer::json(

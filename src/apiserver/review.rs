@@ -28,7 +28,7 @@ pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
             review["spec"] = json!({});
             rules
         }
-        _ => json!({"userInfo": {"username": call.user.name, "groups": call.user.groups}}),
+        _ => json!({"userInfo": user_info(call.user)}),
     };
     if !review["metadata"].is_object() {
         review["metadata"] = json!({});
@@ -40,6 +40,14 @@ pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
         own(call, &mut review, &now)?;
     }
     Answer::json(201, &review)
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.credential.is_empty() {
+        info["extra"] = json!({"authentication.kubernetes.io/credential-id": [user.credential]});
+    }
+    info
 }
 
 /// Records the asker as manager of the question; the answer is nobody's.

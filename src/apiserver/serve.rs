@@ -46,7 +46,10 @@ pub(super) async fn serve(server: Arc<Server>, listener: TcpListener, tls: Serve
 
 async fn answer(State(server): State<Arc<Server>>, peer: Peer, request: Request) -> Response {
     let user = match peer.identity {
-        Identity::User(user) => Some(User::new(user.name, user.groups)),
+        Identity::User(user) => Some(User {
+            credential: format!("X509SHA256={}", user.certificate.hex()),
+            ..User::new(user.name, user.groups)
+        }),
         Identity::Device(_) | Identity::Anonymous => None,
     };
     server.handle(user, request).await

@@ -18,6 +18,21 @@ pub(super) fn json(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
+/// A value as Go's `%v` prints it.
+pub(super) fn go(value: &Value) -> String {
+    let list = |items: Vec<String>| items.join(" ");
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Number(n) => number(n),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Array(items) => format!("[{}]", list(items.iter().map(go).collect())),
+        Value::Object(members) => {
+            format!("map[{}]", list(members.iter().map(|(name, value)| format!("{name}:{}", go(value))).collect()))
+        }
+    }
+}
+
 /// A string in double quotes with Go's escapes.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -77,17 +92,41 @@ pub(super) fn json_fault(bytes: &[u8], error: &serde_json::Error) -> String {
         .sum::<usize>();
     let at = line_start + error.column().saturating_sub(1);
     let found = bytes.get(at).map(|byte| char::from(*byte));
-    match (error.to_string(), found) {
-        _ if error.is_eof() => "unexpected end of JSON input".into(),
-        (text, Some(c)) if text.starts_with("trailing characters") => {
-            format!("invalid character '{c}' after top-level value")
+    let told = error.to_string();
+    let Some(found) = found.filter(|_| !error.is_eof()).map(character) else {
+        return if error.is_eof() { "unexpected end of JSON input".into() } else { told };
+    };
+    for (start, place) in PLACES {
+        if told.starts_with(start) {
+            return format!("invalid character {found} {place}");
         }
-        (text, Some(c)) if text.starts_with("expected value") => {
-            // a byte that no key makes is told by its number
-            let c = if c.is_control() { format!("\\u{:04x}", c as u32) } else { c.to_string() };
-            format!("invalid character '{c}' looking for beginning of value")
+    }
+    told
+}
+
+/// How the reader here tells of a fault, and where the real server finds the character it does not like.
+const PLACES: [(&str, &str); 9] = [
+    ("trailing characters", "after top-level value"),
+    ("trailing comma", "looking for beginning of object key string"),
+    ("key must be a string", "looking for beginning of object key string"),
+    ("expected `:`", "after object key"),
+    ("expected `,` or `}`", "after object key:value pair"),
+    ("expected `,` or `]`", "after array element"),
+    ("control character", "in string literal"),
+    ("invalid escape", "in string escape code"),
+    ("expected value", "looking for beginning of value"),
+];
+
+/// A character in single quotes; one that no key makes by its number.
+fn character(c: char) -> String {
+    match c {
+        '\'' => "'\\''".into(),
+        c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+            let quoted = quoted(&c.to_string());
+            format!("'{}'", quoted.trim_matches('"'))
         }
-        (text, _) => text,
+        c if c.is_control() => format!("'\\u{:04x}'", c as u32),
+        c => format!("'{c}'"),
     }
 }
 
@@ -129,6 +168,11 @@ mod tests {
         assert_eq!(fault("{} x"), "invalid character 'x' after top-level value");
         assert_eq!(fault("spec: 1"), "invalid character 's' looking for beginning of value");
         assert_eq!(fault("{\n\"a\": x}"), "invalid character 'x' looking for beginning of value");
+        assert_eq!(fault("{\"a\":1,}"), "invalid character '}' looking for beginning of object key string");
+        assert_eq!(fault("{\"a\" 1}"), "invalid character '1' after object key");
+        assert_eq!(fault("{\"a\":1 2}"), "invalid character '2' after object key:value pair");
+        assert_eq!(fault("[1 2]"), "invalid character '2' after array element");
+        assert_eq!(fault("\"a\u{1}\""), "invalid character '\\x01' in string literal");
     }
 
     #[test]

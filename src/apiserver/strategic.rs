@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
+use super::{
+    failure::{Cause, Failure},
+    shown,
+};
 
 /// Lists of objects that are merged by a key member; lists of texts that are merged as sets.
 const KEYED: &[(&str, &str)] = &[("ownerReferences", "uid"), ("conditions", "type")];
@@ -11,14 +14,40 @@ const SETS: &[&str] = &["finalizers"];
 
 /// `object` after the patch.
 pub(super) fn patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
-    let patch: Value =
-        serde_json::from_slice(body).map_err(|e| Failure::bad_request(format!("error decoding patch: {e}")))?;
-    let Value::Object(patch) = patch else { return Err(Failure::bad_request("error decoding patch: it is no object")) };
+    let decoded = super::decode::json(body);
+    let patch = decoded.map_err(|fault| Failure::bad_request(format!("error decoding patch: {fault}")))?.object;
+    let Value::Object(patch) = patch else {
+        let found = super::body::word(&patch);
+        let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+        return Err(Failure::bad_request(why));
+    };
     let mut object = object.clone();
     if let Some(members) = object.as_object_mut() {
         merge(members, patch);
     }
     Ok(object)
+}
+
+/// A refusal of what a patch leads to, as it is told of this kind of patch: about the patch, not about the object.
+pub(super) fn retold(refused: Failure, body: &[u8]) -> Failure {
+    let about = |why: &str| {
+        let patch = super::decode::json(body).map(|d| d.object).unwrap_or_default();
+        let cause = Cause::invalid("patch", &Value::String(shown::go(&patch)), why);
+        Failure::invalid("", "", "", vec![cause])
+    };
+    const STRICT: &str = "strict decoding error: ";
+    match (refused.code, refused.message.find(STRICT)) {
+        (422, Some(at)) => about(&refused.message[at..]),
+        (400, _) if refused.message.ends_with(" of type string") => {
+            let found = refused.message.split("json: cannot unmarshal ").nth(1).and_then(|rest| rest.split(' ').next());
+            match found {
+                Some("number") => about("cannot convert int64 to string"),
+                Some("bool") => about("unrecognized type: string"),
+                _ => refused,
+            }
+        }
+        _ => refused,
+    }
 }
 
 fn merge(object: &mut Map<String, Value>, mut patch: Map<String, Value>) {
@@ -43,6 +72,9 @@ fn merge(object: &mut Map<String, Value>, mut patch: Map<String, Value>) {
         }
         match value {
             Value::Null => {
+                object.remove(&name);
+            }
+            Value::Object(inner) if inner.get("$patch").is_some_and(|verb| verb == "delete") => {
                 object.remove(&name);
             }
             Value::Object(inner) => {
@@ -71,14 +103,11 @@ fn merge_list(name: &str, live: Option<Value>, items: Vec<Value>) -> Vec<Value> 
         _ => vec![],
     };
     if SETS.contains(&name) {
-        for item in items {
-            if !list.contains(&item) {
-                list.push(item);
-            }
-        }
-        return list;
+        return ordered(list, items, |a, b| a == b);
     }
     let Some((_, key)) = KEYED.iter().find(|(n, _)| *n == name) else { return items };
+    let order: Vec<Value> = items.iter().filter(|item| item["$patch"].is_null()).cloned().collect();
+    let before = list.clone();
     for item in items {
         let at = list.iter().position(|i| i[*key] == item[*key]);
         let deletes = item["$patch"] == "delete";
@@ -95,7 +124,31 @@ fn merge_list(name: &str, live: Option<Value>, items: Vec<Value>) -> Vec<Value> 
             _ => {}
         }
     }
+    // the items are merged; what is left is to put them into their order
+    let same = |a: &Value, b: &Value| a[*key] == b[*key];
+    let place = ordered(before, order, same);
+    list.sort_by_key(|item| place.iter().position(|other| same(item, other)));
     list
+}
+
+/// The items of both lists, each once: those of the patch in its order, the others of the live list where they were beside
+/// what both have. What only the patch has comes first.
+fn ordered(live: Vec<Value>, patch: Vec<Value>, same: impl Fn(&Value, &Value) -> bool) -> Vec<Value> {
+    let place = |item: &Value| live.iter().position(|other| same(item, other));
+    let others: Vec<&Value> = live.iter().filter(|item| !patch.iter().any(|other| same(item, other))).collect();
+    let mut others = others.into_iter().peekable();
+    let mut out: Vec<Value> = vec![];
+    for item in patch {
+        let before = |other: &&&Value| place(&item).is_some_and(|here| place(other).is_some_and(|there| there < here));
+        while let Some(other) = others.next_if(|other| before(&other)) {
+            out.push(other.clone());
+        }
+        if !out.iter().any(|other| same(other, &item)) {
+            out.push(item);
+        }
+    }
+    out.extend(others.cloned());
+    out
 }
 
 #[cfg(test)]

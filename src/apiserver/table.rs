@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     failure::Failure,
-    kinds::{Column, Kind, Nature, served},
+    kinds::{Column, Kind, NAME, Nature, served},
     store::Object,
 };
 
@@ -56,11 +56,6 @@ fn columns(kind: &Kind) -> Vec<Value> {
         _ => std::iter::once(&name).chain(own).map(definition).collect(),
     }
 }
-
-const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some \
-    resources may allow a client to request the generation of an appropriate name automatically. Name is primarily \
-    intended for creation idempotence and configuration definition. Cannot be updated. More info: \
-    https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 
 fn row(kind: &Kind, object: &Object, include: Include, now: Timestamp) -> Value {
     let built_in = kind.columns.first().is_some_and(|c| c.json_path.is_empty());

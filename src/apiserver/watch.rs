@@ -69,7 +69,8 @@ pub(super) fn open(call: &Call<'_>) -> Result<Answer, Failure> {
         "" => 0,
         text => text.parse::<u64>().map_err(|_| Failure::internal(broken_version(text)))?,
     };
-    let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
+    // a negative time is over at once
+    let seconds = query.number("timeoutSeconds")?.filter(|s| *s != 0).map(|s| u64::try_from(s).unwrap_or(0));
     if !query.get("continue").is_empty() {
         // the real server names this field
         let why = "resourceVersionMatch is forbidden when continue is provided";
@@ -116,6 +117,10 @@ fn initial_events(query: &super::options::Query) -> Result<Option<bool>, Failure
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         )),
         (Some(_), other) => {
+            causes.push(Cause::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
             let known = ["\"NotOlderThan\"".to_owned()];
             causes.push(Cause::not_supported("resourceVersionMatch", &json!(other), &known));
         }
@@ -125,6 +130,9 @@ fn initial_events(query: &super::options::Query) -> Result<Option<bool>, Failure
 
 fn run(mut watch: Watch) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
     async_stream::stream! {
+        if watch.timeout.is_zero() {
+            return;
+        }
         let mut revisions = watch.store.revisions();
         let opened = Instant::now();
         let mut end = pin!(tokio::time::sleep_until(opened + watch.timeout));

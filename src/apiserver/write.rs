@@ -14,12 +14,13 @@ use super::{
     fields::{self, Writer},
     identity,
     kinds::{Nature, from_stored, to_stored},
-    metadata,
+    last_applied, metadata,
     options::{self, Validation, WriteOptions},
     patch,
     read::{place, show},
     schema::Scope,
     store::{Effect, Key, Object, Refusal, Write, version_of},
+    strategic,
 };
 
 /// Times a write is computed again because another one came first. Each round some write succeeds, so this is reached
@@ -36,9 +37,21 @@ pub(super) async fn create(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Fail
     identity::check_version(call, &decoded.object)?;
     let mut warnings = vec![];
     let object = admit::fields(call, decoded, &options, Fields::Body, &mut warnings)?;
+    match create_decoded(call, object, &options, &mut warnings).await {
+        Ok(answer) => Ok(answer.warning(warnings)),
+        Err(refused) => Err(refused.warned(warnings)),
+    }
+}
+
+async fn create_decoded(
+    call: &Call<'_>,
+    object: Value,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Answer, Failure> {
     identity::check_namespace(call, &object)?;
-    let object = insert(call, object, &options, false, &mut warnings).await?;
-    Ok(show(call, 201, &object)?.warning(warnings))
+    let object = insert(call, object, options, false, warnings).await?;
+    show(call, 201, &object)
 }
 
 /// Stores a new object. `applied` objects come with their managed fields.
@@ -94,6 +107,18 @@ pub(super) async fn replace(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Fai
     identity::check_version(call, &decoded.object)?;
     let mut warnings = vec![];
     let object = admit::fields(call, decoded, &options, Fields::Body, &mut warnings)?;
+    match replace_decoded(call, object, &options, &mut warnings).await {
+        Ok(answer) => Ok(answer.warning(warnings)),
+        Err(refused) => Err(refused.warned(warnings)),
+    }
+}
+
+async fn replace_decoded(
+    call: &Call<'_>,
+    object: Value,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Answer, Failure> {
     identity::check_namespace(call, &object)?;
     identity::check_name(call, &object)?;
     if call.kind.nature == Nature::Namespace && call.request.subresource == "finalize" {
@@ -101,15 +126,14 @@ pub(super) async fn replace(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Fai
     }
     let creates = matches!(call.kind.nature, Nature::Lease | Nature::Event | Nature::NewEvent);
     if creates && call.server.store.get(&key(call)).is_none() {
-        let object = insert(call, object, &options, false, &mut warnings).await?;
-        return Ok(show(call, 201, &object)?.warning(warnings));
+        let object = insert(call, object, options, false, warnings).await?;
+        return show(call, 201, &object);
     }
-    let changed = change(call, &options, &mut warnings, |live, _| {
+    let changed = change(call, options, warnings, |live, _| {
         identity::check_uid(call, &object, live)?;
         Ok((object.clone(), false))
     });
-    let (object, warned) = (changed.await?, warnings);
-    Ok(show(call, 200, &object)?.warning(warned))
+    show(call, 200, &changed.await?)
 }
 
 /// PATCH of each type.
@@ -128,7 +152,8 @@ pub(super) async fn patch(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failu
         // kubectl edits built-in kinds so; without lists that merge by key the two patches mean the same
         "application/strategic-merge-patch+json" if !call.kind.is_custom() => {
             let options = options::read(call.query, "PatchOptions", false)?;
-            patched(call, &options, vec![], |live| super::strategic::patch(live, bytes)).await
+            let patched = patched(call, &options, vec![], |live| strategic::patch(live, bytes)).await;
+            patched.map_err(|refused| strategic::retold(refused, bytes))
         }
         _ => {
             let mut types =
@@ -213,6 +238,7 @@ fn merged(
     force: bool,
 ) -> Result<Value, Failure> {
     let mut object = fields::apply(&call.kind.schema, live, applied, writer, force)?;
+    last_applied::keep(&mut object, applied, writer.manager);
     metadata::decode(&mut object).map_err(|why| admit::undecodable(call.kind, &why))?;
     Ok(object)
 }
@@ -250,9 +276,14 @@ pub(super) async fn change(
         let stored = call.server.store.get(&key).ok_or_else(|| call.not_found())?;
         let live = from_stored(kind, (*stored).clone());
         let mut warned = vec![];
-        let (new, owned) = compute(&live, &mut warned)?;
-        let writer = (!owned).then(|| writer(call, options, &now));
-        let (outcome, more) = admit::changed_object(call, new, &live, scope, writer)?;
+        let admitted = compute(&live, &mut warned).and_then(|(new, owned)| {
+            let writer = (!owned).then(|| writer(call, options, &now));
+            admit::changed_object(call, new, &live, scope, writer)
+        });
+        let (outcome, more) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return Err(refused.warned(warned)),
+        };
         warned.extend(more);
         let (effect, answer) = match outcome {
             Outcome::Same => {

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+use crate::content::Digest;
+
 /// The scheme of the URI that names a device in its certificate.
 const SCHEME: &str = "waybill://";
 /// A UUID has 36 characters and a Kubernetes name at most 63; nothing that names a device is longer.
@@ -88,6 +90,8 @@ pub struct UserIdentity {
     pub name: String,
     /// The groups (organizations).
     pub groups: Vec<String>,
+    /// The SHA-256 of the certificate, which is what names the credential in `kubectl auth whoami`.
+    pub certificate: Digest,
     /// When the certificate expires.
     pub not_after: Timestamp,
 }
@@ -183,13 +187,15 @@ impl UserIdentity {
     /// # Errors
     /// [`IdentityError::NotACertificate`], or [`IdentityError::NotAUser`] without exactly one common name.
     pub fn from_certificate(certificate: &[u8]) -> Result<Self, IdentityError> {
+        let digest = Digest::of(certificate);
         let certificate = parse(certificate)?;
         let mut names = certificate.subject().iter_common_name();
         let (Some(name), None) = (names.next(), names.next()) else { return Err(IdentityError::NotAUser) };
         let name = name.as_str().map_err(|_| IdentityError::NotAUser)?.to_owned();
         let organizations = certificate.subject().iter_organization();
         let groups = organizations.map(|group| group.as_str().map(str::to_owned)).collect::<Result<_, _>>();
-        Ok(Self { name, groups: groups.map_err(|_| IdentityError::NotAUser)?, not_after: not_after(&certificate)? })
+        let groups = groups.map_err(|_| IdentityError::NotAUser)?;
+        Ok(Self { name, groups, certificate: digest, not_after: not_after(&certificate)? })
     }
 
     /// Whether the certificate has expired at `now`.

@@ -6,7 +6,12 @@
 
 mod api_level;
 mod apiserver;
+mod differential;
+#[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
+#[path = "../integration/apiserver/support.rs"]
+mod embedded;
 mod gitops;
+mod kubectl;
 mod left_behind;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]

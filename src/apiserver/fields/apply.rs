@@ -6,6 +6,7 @@ use super::merge::{merge, remove};
 use super::set::Set;
 use super::{Writer, conflict, shape};
 use crate::apiserver::failure::Failure;
+use crate::apiserver::last_applied;
 use crate::apiserver::schema::{Node, Schema};
 use serde_json::{Value, json};
 
@@ -41,7 +42,8 @@ pub(super) fn apply(
         Some(last) => release(node, &merged, &last.fields, &managed),
         None => merged,
     };
-    take_over(node, &before, &after, writer, &claim, force, &mut managed)?;
+    let forgiven = if force { Set::default() } else { client_side(node, live, writer) };
+    take_over(node, &before, &after, writer, &claim, (force, &forgiven), &mut managed)?;
     claim.fields = super::ownable(&claim.fields);
     if !crate::apiserver::shown::same(&before, &after) {
         claim.time = Some(writer.now.into());
@@ -118,6 +120,18 @@ fn release(node: &Node, merged: &Value, last: &Set, managed: &Managed) -> Value 
     remove(node, merged, &all.difference(&kept).intersection(&last))
 }
 
+/// What kubectl's server-side apply takes from its own client-side apply without a conflict: the fields that this wrote last, as far as
+/// they still are as it wrote them.
+fn client_side(node: &Node, live: Option<&Value>, writer: Writer<'_>) -> Set {
+    let Some(live) = live.filter(|_| writer.manager == last_applied::KUBECTL) else { return Set::default() };
+    let Some(last) = last_applied::of(live) else { return Set::default() };
+    let mut live = live.clone();
+    drop_managed_fields(&mut live);
+    let changed = compare(node, &last, &live);
+    let fields = shape::fields(node, &last);
+    fields.difference(&changed.written()).difference(&changed.removed)
+}
+
 /// What the change writes is no longer others': by force silently, else it is a conflict. What it removes is nobody's.
 fn take_over(
     node: &Node,
@@ -125,14 +139,14 @@ fn take_over(
     after: &Value,
     writer: Writer<'_>,
     claim: &Entry,
-    force: bool,
+    (force, forgiven): (bool, &Set),
     managed: &mut Managed,
 ) -> Result<(), Failure> {
     let change = compare(node, before, after).without(writer.foreign_parts());
     let written = change.written();
     let others = || managed.entries.iter().filter(|entry| !entry.same_manager(claim));
-    let lost: Vec<_> = others().map(|entry| (entry.clone(), entry.fields.intersection(&written))).collect();
-    let lost: Vec<_> = lost.into_iter().filter(|(_, fields)| !fields.is_empty()).collect();
+    let lost = others().map(|entry| (entry.clone(), entry.fields.intersection(&written).difference(forgiven)));
+    let lost: Vec<_> = lost.filter(|(_, fields)| !fields.is_empty()).collect();
     if !force && !lost.is_empty() {
         return Err(conflict::failure(&lost));
     }

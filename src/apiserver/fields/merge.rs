@@ -91,8 +91,8 @@ fn merge_items(node: &Node, live: &[Value], applied: &[Value]) -> Vec<Value> {
     out
 }
 
-/// `value` without the fields of `gone`. What loses all its members stays as an empty container; to take it away, `gone`
-/// names it.
+/// `value` without the fields of `gone`. What loses all its members becomes null, as with the real server, whose validation then
+/// refuses it where null is no value; to take it away, `gone` names it.
 pub(super) fn remove(node: &Node, value: &Value, gone: &Set) -> Value {
     match (shape(node, value), value) {
         (Shape::Members, Value::Object(object)) => {
@@ -108,7 +108,7 @@ pub(super) fn remove(node: &Node, value: &Value, gone: &Set) -> Value {
                 };
                 out.insert(name.clone(), rest);
             }
-            Value::Object(out)
+            if out.is_empty() { Value::Null } else { Value::Object(out) }
         }
         (Shape::Items, Value::Array(list)) => {
             let keep = |item: &Value| match Step::item(node, item) {
@@ -118,7 +118,8 @@ pub(super) fn remove(node: &Node, value: &Value, gone: &Set) -> Value {
                 }
                 Err(_) => Some(item.clone()),
             };
-            json!(list.iter().filter_map(keep).collect::<Vec<_>>())
+            let kept: Vec<_> = list.iter().filter_map(keep).collect();
+            if kept.is_empty() { Value::Null } else { json!(kept) }
         }
         _ => value.clone(),
     }

@@ -2,9 +2,12 @@
 
 use k8s_openapi::api::{authentication, authorization, coordination, core, events};
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{ALL_VERBS, Column, Kind, Nature, definition::AGE};
+use super::{
+    ALL_VERBS, Column, Kind, Nature, Scale,
+    definition::{AGE, NAME},
+};
 use crate::apiserver::{metadata::NameRule, schema::Schema};
 
 /// Fields of a stored event that a field selector may name.
@@ -35,8 +38,10 @@ struct Spec {
     verbs: &'static [&'static str],
     nature: Nature,
     schema: Value,
-    /// Name, type, priority.
-    columns: &'static [(&'static str, &'static str, i64)],
+    /// The type as it is published.
+    published: Published,
+    /// Name, type, priority, and the field whose description is the column's.
+    columns: &'static [(&'static str, &'static str, i64, &'static str)],
 }
 
 /// A namespaced kind of the core group with every verb.
@@ -52,8 +57,19 @@ const PLAIN: Spec = Spec {
     verbs: ALL_VERBS,
     nature: Nature::Review,
     schema: Value::Null,
+    published: Document::default,
     columns: &[],
 };
+
+/// A type as clients read it, with the types that it refers to; made when a kind is built.
+type Published = fn() -> Document;
+
+/// A schema, and those it refers to by name.
+#[derive(Default)]
+struct Document {
+    schema: Value,
+    definitions: Map<String, Value>,
+}
 
 /// Every built-in kind.
 pub(in crate::apiserver) fn kinds() -> Vec<Kind> {
@@ -68,41 +84,43 @@ fn stored() -> Vec<Kind> {
     let one = json!({"x-kubernetes-map-type": "atomic"});
     let event = json!({"properties": {"involvedObject": one, "related": one}});
     let new_event = json!({"properties": {"regarding": one, "related": one}});
-    let event_columns: &[(&str, &str, i64)] = &[
-        ("Last Seen", "string", 0),
-        ("Type", "string", 0),
-        ("Reason", "string", 0),
-        ("Object", "string", 0),
-        ("Subobject", "string", 1),
-        ("Source", "string", 1),
-        ("Message", "string", 0),
-        ("First Seen", "string", 1),
-        ("Count", "string", 1),
-        ("Name", "string", 1),
+    let event_columns: &[(&str, &str, i64, &str)] = &[
+        ("Last Seen", "string", 0, "lastTimestamp"),
+        ("Type", "string", 0, "type"),
+        ("Reason", "string", 0, "reason"),
+        ("Object", "string", 0, "involvedObject"),
+        ("Subobject", "string", 1, "involvedObject.fieldPath"),
+        ("Source", "string", 1, "source"),
+        ("Message", "string", 0, "message"),
+        ("First Seen", "string", 1, "firstTimestamp"),
+        ("Count", "string", 1, "count"),
+        ("Name", "string", 1, ""),
     ];
     [
         Spec {
             kind: "ConfigMap", plural: "configmaps", short_names: &["cm"], nature: Nature::ConfigMap,
-            schema: schema_of::<core::v1::ConfigMap>(),
-            columns: &[("Name", "string", 0), ("Data", "string", 0), ("Age", "string", 0)],
+            schema: schema_of::<core::v1::ConfigMap>(), published: published::<core::v1::ConfigMap>,
+            columns: &[("Name", "string", 0, ""), ("Data", "string", 0, "data"), ("Age", "string", 0, "")],
             ..PLAIN
         },
         Spec {
             kind: "Event", plural: "events", short_names: &["ev"], nature: Nature::Event, fields: EVENT_FIELDS,
-            schema: merged(schema_of::<core::v1::Event>(), &event), columns: event_columns, ..PLAIN
+            schema: merged(schema_of::<core::v1::Event>(), &event), published: published::<core::v1::Event>, columns: event_columns, ..PLAIN
         },
         Spec {
             kind: "Namespace", plural: "namespaces", short_names: &["ns"], nature: Nature::Namespace,
             namespaced: false, status: true, fields: &["status.phase"],
             verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
-            schema: merged(schema_of::<core::v1::Namespace>(), &conditions),
-            columns: &[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)],
+            schema: merged(schema_of::<core::v1::Namespace>(), &conditions), published: published::<core::v1::Namespace>,
+            columns: &[("Name", "string", 0, ""), ("Status", "string", 0, ""), ("Age", "string", 0, "")],
             ..PLAIN
         },
         Spec {
             kind: "Secret", plural: "secrets", nature: Nature::Secret, fields: &["type"],
-            schema: schema_of::<core::v1::Secret>(),
-            columns: &[("Name", "string", 0), ("Type", "string", 0), ("Data", "string", 0), ("Age", "string", 0)],
+            schema: schema_of::<core::v1::Secret>(), published: published::<core::v1::Secret>,
+            columns: &[
+                ("Name", "string", 0, ""), ("Type", "string", 0, "type"), ("Data", "string", 0, "data"), ("Age", "string", 0, ""),
+            ],
             ..PLAIN
         },
         Spec {
@@ -112,18 +130,18 @@ fn stored() -> Vec<Kind> {
             schema: json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
                 "description": "CustomResourceDefinition represents a resource that should be exposed on the API server. \
                     Here the definitions are part of the server: they can be read, not changed."}),
-            columns: &[("Name", "string", 0), ("Created At", "date", 0)],
+            columns: &[("Name", "string", 0, ""), ("Created At", "date", 0, "")],
             ..PLAIN
         },
         Spec {
             group: "coordination.k8s.io", kind: "Lease", plural: "leases", nature: Nature::Lease,
-            schema: schema_of::<coordination::v1::Lease>(),
-            columns: &[("Name", "string", 0), ("Holder", "string", 0), ("Age", "string", 0)],
+            schema: schema_of::<coordination::v1::Lease>(), published: published::<coordination::v1::Lease>,
+            columns: &[("Name", "string", 0, ""), ("Holder", "string", 0, "spec.holderIdentity"), ("Age", "string", 0, "")],
             ..PLAIN
         },
         Spec {
             group: "events.k8s.io", kind: "Event", plural: "events", short_names: &["ev"], nature: Nature::NewEvent,
-            fields: EVENT_FIELDS, schema: merged(schema_of::<events::v1::Event>(), &new_event), columns: event_columns, ..PLAIN
+            fields: EVENT_FIELDS, schema: merged(schema_of::<events::v1::Event>(), &new_event), published: published::<events::v1::Event>, columns: event_columns, ..PLAIN
         },
     ]
     .into_iter()
@@ -132,11 +150,12 @@ fn stored() -> Vec<Kind> {
 }
 
 fn reviews() -> Vec<Kind> {
-    let review = |group, kind, plural, schema| Spec {
+    let review = |group, kind, plural, schema, published| Spec {
         group,
         kind,
         plural,
         schema,
+        published,
         namespaced: false,
         verbs: &["create"],
         nature: Nature::Review,
@@ -148,18 +167,21 @@ fn reviews() -> Vec<Kind> {
             "SelfSubjectReview",
             "selfsubjectreviews",
             schema_of::<authentication::v1::SelfSubjectReview>(),
+            published::<authentication::v1::SelfSubjectReview>,
         ),
         review(
             "authorization.k8s.io",
             "SelfSubjectAccessReview",
             "selfsubjectaccessreviews",
             schema_of::<authorization::v1::SelfSubjectAccessReview>(),
+            published::<authorization::v1::SelfSubjectAccessReview>,
         ),
         review(
             "authorization.k8s.io",
             "SelfSubjectRulesReview",
             "selfsubjectrulesreviews",
             schema_of::<authorization::v1::SelfSubjectRulesReview>(),
+            published::<authorization::v1::SelfSubjectRulesReview>,
         ),
     ]
     .into_iter()
@@ -170,6 +192,8 @@ fn reviews() -> Vec<Kind> {
 /// A schema of ours always compiles (a test proves it), so none is lost here.
 fn build(spec: Spec) -> Option<Kind> {
     let schema = Schema::new(&spec.schema).ok()?;
+    let published = (spec.published)();
+    let open_api = if published.schema.is_null() { spec.schema.clone() } else { published.schema };
     let resource = match (spec.nature, spec.group) {
         (Nature::NewEvent, _) => "events".into(),
         (_, "") => spec.plural.into(),
@@ -189,23 +213,34 @@ fn build(spec: Spec) -> Option<Kind> {
         categories: if spec.nature == Nature::Definition { vec!["api-extensions".into()] } else { vec![] },
         namespaced: spec.namespaced,
         status_subresource: spec.status,
-        columns: spec.columns.iter().map(column).collect(),
+        columns: spec.columns.iter().map(|column| described(column, &spec.schema)).collect(),
         names: if spec.nature == Nature::Namespace { NameRule::Label } else { NameRule::Subdomain },
         verbs: spec.verbs,
         nature: spec.nature,
-        open_api: spec.schema,
+        scale: Scale::default(),
+        open_api,
+        definitions: published.definitions,
         resource,
         schema,
         selectable,
     })
 }
 
-fn column((name, kind, priority): &(&str, &str, i64)) -> Column {
+fn described((name, kind, priority, field): &(&str, &str, i64, &str), schema: &Value) -> Column {
+    let of_field = || {
+        let node = field.split('.').fold(schema, |node, name| &node["properties"][name]);
+        node["description"].as_str().unwrap_or_default().to_owned()
+    };
     Column {
         name: (*name).into(),
         kind: (*kind).into(),
         format: if *name == "Name" { "name".into() } else { String::new() },
-        description: if *name == "Age" { AGE.into() } else { String::new() },
+        description: match *name {
+            "Name" => NAME.into(),
+            "Age" | "Created At" => AGE.into(),
+            "Status" => "The status of the namespace".into(),
+            _ => of_field(),
+        },
         json_path: String::new(),
         priority: *priority,
     }
@@ -225,6 +260,27 @@ fn schema_of<T: JsonSchema>() -> Value {
     schema["type"] = "object".into();
     schema["properties"]["metadata"] = json!({"type": "object"});
     schema
+}
+
+/// A published type as it is, with names for the types inside.
+fn published<T: JsonSchema>() -> Document {
+    let mut schema = SchemaSettings::openapi3().into_generator().into_root_schema_for::<T>().to_value();
+    let mut definitions = Map::new();
+    if let Some(root) = schema.as_object_mut() {
+        root.remove("$schema");
+        root.remove("title");
+        if let Some(Value::Object(types)) = root.remove("components").and_then(|mut c| c["schemas"].take().into()) {
+            definitions = types;
+        }
+        // the Rust type always has metadata; whoever writes an object need not, but for the old events
+        if let Some(Value::Array(required)) = root.get_mut("required") {
+            required.retain(|name| name != "metadata" || T::schema_name() == "io.k8s.api.core.v1.Event");
+        }
+        if root.get("required") == Some(&json!([])) {
+            root.remove("required");
+        }
+    }
+    Document { schema, definitions }
 }
 
 fn merged(mut schema: Value, more: &Value) -> Value {

@@ -1,8 +1,8 @@
 //! From a CustomResourceDefinition document to a [`Kind`].
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{BadDefinition, CUSTOM_VERBS, Column, Kind, Nature};
+use super::{BadDefinition, CUSTOM_VERBS, Column, Kind, Nature, Scale};
 use crate::apiserver::{metadata::NameRule, schema::Schema};
 
 /// Reads one CRD document; it must have exactly one version, as conversion between versions is not served.
@@ -37,10 +37,12 @@ pub(super) fn kind(crd: &Value) -> Result<Kind, BadDefinition> {
         columns: columns(&version["additionalPrinterColumns"]),
         selectable: ["metadata.name", "metadata.namespace"].map(str::to_owned).into_iter().chain(own).collect(),
         version: text(&version["name"], "spec.versions[].name")?,
+        scale: Scale::of(&version["subresources"]["scale"]),
         verbs: CUSTOM_VERBS,
         names: NameRule::Subdomain,
         nature: Nature::Custom,
         open_api: raw.clone(),
+        definitions: Map::new(),
         group,
         kind,
         plural,
@@ -85,3 +87,9 @@ pub(super) const AGE: &str = "CreationTimestamp is a timestamp representing the 
     created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set \
     this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for \
     lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
+/// What it says of a name.
+pub(in super::super) const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some \
+    resources may allow a client to request the generation of an appropriate name automatically. Name is primarily \
+    intended for creation idempotence and configuration definition. Cannot be updated. More info: \
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";

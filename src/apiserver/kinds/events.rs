@@ -18,6 +18,9 @@ const RENAMED: &[(&str, &str)] = &[
     ("deprecatedCount", "count"),
 ];
 
+/// Texts that `v1` always has.
+const OPTIONAL: [&str; 2] = ["reportingController", "reportingInstance"];
+
 /// The form in which the store keeps an object of this kind.
 pub(in super::super) fn to_stored(kind: &Kind, object: Value) -> Value {
     match kind.nature {
@@ -29,7 +32,14 @@ pub(in super::super) fn to_stored(kind: &Kind, object: Value) -> Value {
 /// The form in which this kind serves what the store keeps.
 pub(in super::super) fn from_stored(kind: &Kind, object: Value) -> Value {
     match kind.nature {
-        Nature::NewEvent => renamed(object, "events.k8s.io/v1", |(new, old)| (old, new)),
+        Nature::NewEvent => {
+            let mut event = renamed(object, "events.k8s.io/v1", |(new, old)| (old, new));
+            // members that this form leaves out when they say nothing
+            if let Some(members) = event.as_object_mut() {
+                members.retain(|name, value| !(OPTIONAL.contains(&name.as_str()) && value == ""));
+            }
+            event
+        }
         _ => object,
     }
 }

@@ -5,15 +5,18 @@ pub(super) mod builtin;
 mod definition;
 mod events;
 mod rules;
+mod scale;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{metadata::NameRule, schema::Schema};
 
+pub(super) use definition::NAME;
 pub(super) use events::{from_stored, selector_to_stored, served, to_stored};
 pub(super) use rules::{check, disown_given, prepare, undecodable};
+pub(super) use scale::Scale;
 
 /// Verbs of a kind that can be written, in discovery's order.
 pub(super) const ALL_VERBS: &[&str] =
@@ -75,9 +78,13 @@ pub(super) struct Kind {
     pub(super) schema: Schema,
     /// The schema as it is published in OpenAPI.
     pub(super) open_api: Value,
+    /// The schemas that it refers to by name.
+    pub(super) definitions: Map<String, Value>,
     pub(super) columns: Vec<Column>,
     /// Fields that a field selector may name.
     pub(super) selectable: Vec<String>,
+    /// Where a kind that can be scaled has its numbers.
+    pub(super) scale: Scale,
     pub(super) verbs: &'static [&'static str],
     pub(super) names: NameRule,
     pub(super) nature: Nature,
@@ -126,10 +133,11 @@ impl Kinds {
     /// The built-in kinds, those of the CRD documents, and `more` (the fleet's).
     pub(super) fn new(builtin: Vec<Kind>, crds: &[Value], more: Vec<Kind>) -> Result<Kinds, BadDefinition> {
         let mut all: Vec<Arc<Kind>> = builtin.into_iter().map(Arc::new).collect();
-        for crd in crds {
-            all.push(Arc::new(definition::kind(crd)?));
-        }
-        all.extend(more.into_iter().map(Arc::new));
+        let own = crds.iter().map(definition::kind).collect::<Result<Vec<_>, _>>()?;
+        let mut own: Vec<Arc<Kind>> = own.into_iter().chain(more).map(Arc::new).collect();
+        // of two groups with a kind of one name clients take the first: the order must not hang on that of files
+        own.sort_by(|a, b| a.group.cmp(&b.group));
+        all.extend(own);
         let mut seen = BTreeSet::new();
         for kind in &all {
             if !seen.insert((kind.group.clone(), kind.plural.clone())) {

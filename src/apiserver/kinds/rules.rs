@@ -17,11 +17,36 @@ pub(in super::super) fn prepare(kind: &Kind, object: &mut Value, old: Option<&Va
     match kind.nature {
         Nature::Namespace => prepare_namespace(object, old),
         Nature::Secret => return prepare_secret(kind, object),
-        Nature::ConfigMap => return base64_members(kind, &object["binaryData"]),
+        Nature::ConfigMap => {
+            drop_empty(object, &["data", "binaryData"]);
+            return base64_members(kind, &object["binaryData"]);
+        }
         Nature::Lease => return prepare_lease(object),
+        Nature::Event => {
+            always(object, &["reportingComponent", "reportingInstance"], &json!(""));
+            always(object, &["source"], &json!({}));
+        }
+        Nature::NewEvent => always(object, &["deprecatedSource"], &json!({})),
         _ => {}
     }
     Ok(())
+}
+
+/// Fills in members that the kind's type always has.
+fn always(object: &mut Value, names: &[&str], empty: &Value) {
+    for name in names {
+        if object[name].is_null() {
+            object[name] = empty.clone();
+        }
+    }
+}
+
+/// Drops members that the kind's type leaves out when they hold nothing.
+fn drop_empty(object: &mut Value, names: &[&str]) {
+    if let Some(members) = object.as_object_mut() {
+        members
+            .retain(|name, value| !names.contains(&name.as_str()) || value.as_object().is_none_or(|m| !m.is_empty()));
+    }
 }
 
 fn prepare_namespace(object: &mut Value, old: Option<&Value>) {
@@ -53,6 +78,7 @@ fn prepare_secret(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
     if object["type"].as_str().is_none_or(str::is_empty) {
         object["type"] = "Opaque".into();
     }
+    drop_empty(object, &["data"]);
     base64_members(kind, &object["data"])
 }
 
@@ -97,7 +123,7 @@ fn prepare_lease(object: &mut Value) -> Result<(), Failure> {
 pub(in super::super) fn disown_given(kind: &Kind, object: &mut Value) {
     let given: &[&str] = match kind.nature {
         Nature::Custom | Nature::Secret | Nature::ConfigMap => return,
-        Nature::Event => &["f:source"],
+        Nature::Event => &["f:source", "f:reportingComponent", "f:reportingInstance"],
         Nature::NewEvent => &["f:deprecatedSource"],
         _ => &["f:spec"],
     };
@@ -118,7 +144,7 @@ pub(in super::super) fn disown_given(kind: &Kind, object: &mut Value) {
 
 /// The faults of a built-in object that is to be stored.
 pub(in super::super) fn check(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut causes = vec![];
+    let mut causes = kind.scale.faults(object);
     match kind.nature {
         Nature::Secret => {
             check_data(object, "data", &mut causes);
@@ -146,6 +172,7 @@ pub(in super::super) fn check(kind: &Kind, object: &Value, old: Option<&Value>) 
                 }
             }
         }
+        Nature::NewEvent if old.is_none() => check_new_event(object, &mut causes),
         Nature::Event => {
             let involved = object["involvedObject"]["namespace"].as_str().unwrap_or_default();
             let own = object["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -158,6 +185,23 @@ pub(in super::super) fn check(kind: &Kind, object: &Value, old: Option<&Value>) 
         _ => {}
     }
     causes
+}
+
+/// What `events.k8s.io` asks of a new event, in its order; `v1` asks for none of it.
+fn check_new_event(object: &Value, causes: &mut Vec<Cause>) {
+    let empty = |field: &str| object[field].as_str().is_none_or(str::is_empty);
+    if object["eventTime"].is_null() {
+        causes.push(Cause::required("eventTime", ""));
+    }
+    for field in ["reportingController", "reportingInstance", "action", "reason"] {
+        if empty(field) {
+            causes.push(Cause::required(field, ""));
+        }
+    }
+    let kind = object["type"].as_str().unwrap_or_default();
+    if !["Normal", "Warning"].contains(&kind) {
+        causes.push(Cause::invalid("type", &json!(""), format!("has invalid value: {kind}")));
+    }
 }
 
 fn check_data(object: &Value, member: &str, causes: &mut Vec<Cause>) {
@@ -236,10 +280,14 @@ pub(in super::super) fn undecodable(kind: &Kind, cause: &Cause) -> Failure {
         Some(other) => other,
         None => "string",
     };
-    // members of a map are told by the map
+    // the innermost type has the word; members of a map are told by the map
+    let owner = match (kind.nature, cause.field.split_once('.')) {
+        (Nature::Lease, Some(("spec", _))) => "LeaseSpec",
+        _ => kind.kind.as_str(),
+    };
     let field = cause.field.split('.').next().filter(|f| *f == "data" || *f == "binaryData").unwrap_or(&cause.field);
     Failure::bad_request(format!(
-        "{0} in version {1:?} cannot be handled as a {0}: json: cannot unmarshal {found} into Go struct field {0}.{field} of type {wanted}",
+        "{0} in version {1:?} cannot be handled as a {0}: json: cannot unmarshal {found} into Go struct field {owner}.{field} of type {wanted}",
         kind.kind, kind.version
     ))
 }

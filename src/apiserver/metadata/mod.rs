@@ -149,16 +149,20 @@ fn common(meta: &Value) -> Vec<Cause> {
 
 fn annotations(annotations: &Value) -> Vec<Cause> {
     let mut faults = Vec::new();
-    let mut size_bytes = 0;
-    for (key, value) in annotations.as_object().into_iter().flatten() {
-        size_bytes += key.len() + value.as_str().unwrap_or_default().len();
+    for key in annotations.as_object().into_iter().flatten().map(|(key, _)| key) {
         let wrong = names::qualified(&key.to_lowercase());
         faults.extend(wrong.iter().map(|why| Cause::invalid("metadata.annotations", &json!(key), why)));
     }
-    if size_bytes > MAX_ANNOTATIONS_BYTES {
+    if !annotations_fit(annotations) {
         faults.push(Cause::too_long("metadata.annotations", MAX_ANNOTATIONS_BYTES as u64));
     }
     faults
+}
+
+/// Whether annotations keep their limit, keys and values together.
+pub fn annotations_fit(annotations: &Value) -> bool {
+    let size = |(key, value): (&String, &Value)| key.len() + value.as_str().unwrap_or_default().len();
+    annotations.as_object().into_iter().flatten().map(size).sum::<usize>() <= MAX_ANNOTATIONS_BYTES
 }
 
 fn owners(list: &Value) -> Vec<Cause> {

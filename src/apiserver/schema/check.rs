@@ -112,7 +112,9 @@ impl Checker<'_> {
         let fine = Findings { passed: 1, ..Findings::default() };
         let actual = type_of(value);
         let wants = |wanted: Type| node.types.contains(&wanted);
-        let whole = value.as_f64().is_some_and(|f| f.fract() == 0.0);
+        // beyond this not every whole number is a float, and none counts as whole
+        const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
+        let whole = value.as_f64().is_some_and(|f| f.fract() == 0.0 && f.abs() <= WHOLE_MAX);
         let numeric = (actual == Type::Number && whole && wants(Type::Integer))
             || (actual == Type::Integer && wants(Type::Number));
         let counted = matches!(value, Value::String(_) | Value::Array(_));
@@ -180,7 +182,12 @@ impl Checker<'_> {
         {
             found.faults.push(fault);
         }
-        if let Some(factor) = limits.multiple_of.filter(|factor| (actual / factor).fract().abs() > f64::EPSILON) {
+        // the factor of a whole number is taken as whole itself
+        if whole && limits.multiple_of.is_some_and(|factor| factor.trunc() <= 0.0) {
+            let why = format!("factor MultipleOf declared for {path} must be positive: 0");
+            found.faults.push(Cause::invalid(self.field(path), &Value::from(0), why));
+        } else if let Some(factor) = limits.multiple_of.filter(|factor| (actual / factor).fract().abs() > f64::EPSILON)
+        {
             found.faults.push(self.invalid(path, value, format!("should be a multiple of {}", printed(factor))));
         }
         let above = |max: f64| actual > max || (limits.exclusive_maximum && actual >= max);
@@ -249,8 +256,13 @@ impl Checker<'_> {
                 (None, Some(node)) => Some((&**node, format!("{path}.{name}"))),
                 (None, None) => None,
             };
-            if let Some((node, path)) = described {
-                found.add(self.ratcheted(place.member(name, node, value), &path));
+            match described {
+                Some((node, path)) => found.add(self.ratcheted(place.member(name, node, value), &path)),
+                None if node.closed => {
+                    let why = format!("{path}.{name} in body is a forbidden property");
+                    found.faults.push(Cause::invalid(self.field(path), &Value::String(name.clone()), why));
+                }
+                None => {}
             }
         }
         for name in limits.required.iter().filter(|name| !members.contains_key(*name)) {

@@ -61,6 +61,8 @@ pub(in crate::apiserver) struct Node {
     pub properties: BTreeMap<String, Node>,
     /// The schema of members that are not properties.
     pub values: Option<Box<Node>>,
+    /// Other members than the properties are a fault: not dropped, as elsewhere, but refused.
+    pub closed: bool,
     pub items: Option<Box<Node>>,
     pub list: ListType,
     pub atomic_map: bool,
@@ -117,6 +119,7 @@ impl Node {
                 .map(|(name, value)| Ok((name.clone(), child(value, &format!(".{name}"))?)))
                 .collect::<Result<_, _>>()?,
             values: optional(additional, "[*]")?,
+            closed: additional == &Value::Bool(false),
             items: optional(&schema["items"], "[]")?,
             list: list_type(schema).map_err(&fail)?,
             atomic_map: schema["x-kubernetes-map-type"] == "atomic",
@@ -140,7 +143,7 @@ impl Node {
 
     /// Whether members that nothing describes belong to the object: also in an object without any description.
     fn open(&self) -> bool {
-        self.preserve || (self.properties.is_empty() && self.values.is_none())
+        self.preserve || (self.properties.is_empty() && self.values.is_none() && !self.closed)
     }
 
     /// The schema of a list's items.

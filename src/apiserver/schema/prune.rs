@@ -12,7 +12,7 @@ pub(super) fn drop_unknown(root: &Node, object: &mut Value) -> Vec<String> {
     let mut dropped = Vec::new();
     let Some(members) = object.as_object_mut() else { return dropped };
     let known = |name: &str| TYPE_AND_METADATA.contains(&name);
-    if !root.preserve && root.values.is_none() {
+    if !root.preserve && !root.closed && root.values.is_none() {
         members.retain(|name, _| {
             let keep = known(name) || root.properties.contains_key(name);
             if !keep {
@@ -35,7 +35,8 @@ fn drop_below(node: Option<&Node>, value: &mut Value, path: &str, kept: bool, dr
         Value::Object(members) => {
             let child = |name: &str| node.and_then(|node| node.properties.get(name).or(node.values.as_deref()));
             members.retain(|name, _| {
-                let keep = keep_unknown || child(name).is_some();
+                let refused = node.is_some_and(|node| node.closed);
+                let keep = keep_unknown || refused || child(name).is_some();
                 if !keep {
                     dropped.push(format!("{path}.{name}"));
                 }

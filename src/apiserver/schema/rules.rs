@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Default)]
 pub(in crate::apiserver) struct Rules {
     compiled: Option<CompiledSchema>,
+    /// The same for rules that read an instant's text: the library's `timestamp()` takes no timestamp, the real one does.
+    of_texts: Option<CompiledSchema>,
     texts: Vec<RuleText>,
 }
 
@@ -56,6 +58,9 @@ impl Rules {
         let mut own = without_rules(schema);
         own["x-kubernetes-validations"] = json!(rules);
         let compiled = compile_schema(&own);
+        let reads_texts =
+            rules.iter().any(|rule| rule["rule"].as_str().is_some_and(|text| text.contains("timestamp(")));
+        let of_texts = (reads_texts && drop_instants(&mut own)).then(|| compile_schema(&own));
         if let Some(error) = compiled.compilation_errors().first() {
             return Err(format!("{error}; correct the rule"));
         }
@@ -68,7 +73,22 @@ impl Rules {
             field_path: owned(&one.rule.field_path).trim_start_matches('.').to_owned(),
             is_transition: one.is_transition_rule,
         });
-        Ok(Self { texts: texts.collect(), compiled: Some(compiled) })
+        Ok(Self { texts: texts.collect(), compiled: Some(compiled), of_texts })
+    }
+}
+
+/// Takes the format off instants, which makes them texts to a rule; answers whether there were any.
+fn drop_instants(schema: &mut Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            let instant = members.get("format").is_some_and(|format| format == "date-time");
+            if instant {
+                members.remove("format");
+            }
+            members.values_mut().fold(instant, |found, value| drop_instants(value) || found)
+        }
+        Value::Array(items) => items.iter_mut().map(drop_instants).fold(false, std::ops::BitOr::bitor),
+        _ => false,
     }
 }
 
@@ -129,15 +149,28 @@ thread_local! {
 fn own_rules(node: &Node, place: Place<'_>, above: Above<'_>, path: &str, found: &mut Vec<Cause>) {
     let Some(compiled) = &node.rules.compiled else { return };
     let old = place.old.filter(|old| !old.is_null());
-    let Err(errors) = VALIDATOR.with(|validator| validator.validate_compiled(compiled, place.value, old)) else {
-        return;
+    let evaluate = |compiled: &CompiledSchema| {
+        let result = VALIDATOR.with(|validator| validator.validate_compiled(compiled, place.value, old));
+        result.err().map_or_else(Vec::new, kube::core::cel::ValidationErrors::into_vec)
     };
+    let errors = evaluate(compiled);
+    if errors.is_empty() {
+        return;
+    }
+    let of_texts = node.rules.of_texts.as_ref().map(evaluate).unwrap_or_default();
     let tolerated = if place.old.is_some() { place.unchanged() } else { above.is_some_and(Place::unchanged) };
     let mut texts = node.rules.texts.iter().peekable();
     for error in errors {
         // errors come in the order of the rules
         while texts.next_if(|text| text.rule != error.rule).is_some() {}
         let Some(text) = texts.next() else { break };
+        let mut error = error;
+        if error.kind == ErrorKind::EvaluationError && node.rules.of_texts.is_some() {
+            match of_texts.iter().find(|other| other.rule == error.rule) {
+                None => continue,
+                Some(other) => error = other.clone(),
+            }
+        }
         if tolerated && !text.is_transition {
             continue;
         }
@@ -172,6 +205,10 @@ fn verdict(text: &RuleText, message: &str, path: &str, value: &Value) -> Cause {
 fn unevaluated(text: &RuleText, message: &str, path: &str, value: &Value) -> Cause {
     let words = if text.message.is_empty() { text.rule.trim() } else { &text.message };
     let why = message.strip_prefix("rule evaluation error: ").unwrap_or(message);
+    let why = why
+        .strip_prefix("Index out of bounds: Int(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .map_or_else(|| why.to_owned(), |index| format!("index out of bounds: {index}"));
     let kind = match value {
         Value::Object(_) => "object",
         Value::Array(_) => "array",

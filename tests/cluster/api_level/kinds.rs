@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ADMIN, RealApi, SYNC, VIEWER};
+use super::{ADMIN, RealApi, SYNC, User, VIEWER, users::ROOT};
 
 /// Longest wait for a kind to be served.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub(crate) fn definitions() -> Vec<Value> {
 
 /// Creates all of it, and waits until every kind is served.
 pub(super) async fn install(api: &RealApi) -> Result<(), String> {
-    let client = api.client(&ADMIN, "default").await;
+    let client = api.client(&ROOT, "default").await;
     roles(&client).await.map_err(|error| format!("the users' roles: {error}"))?;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut made = Vec::new();
@@ -84,13 +84,19 @@ async fn roles(client: &Client) -> Result<(), kube::Error> {
     for (user, rules) in [(&VIEWER, viewer), (&SYNC, sync)] {
         let role: ClusterRole =
             serde_json::from_value(json!({"metadata": {"name": user.name}, "rules": rules})).unwrap();
-        let (kind, subject) = user.group.map_or(("User", user.name), |group| ("Group", group));
-        let binding: ClusterRoleBinding = serde_json::from_value(json!({"metadata": {"name": user.name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user.name},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject}]}))
-        .unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &role).await?;
-        Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
+        bind(client, user, user.name).await?;
     }
+    bind(client, &ADMIN, "cluster-admin").await
+}
+
+/// Gives a user a role, in all namespaces.
+async fn bind(client: &Client, user: &User, role: &str) -> Result<(), kube::Error> {
+    let (kind, subject) = user.group.map_or(("User", user.name), |group| ("Group", group));
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({"metadata": {"name": user.name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject}]}))
+    .unwrap();
+    Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
     Ok(())
 }

@@ -20,6 +20,7 @@ use certificates::Authority;
 use guardian::Guardian;
 use process::Process;
 
+pub(crate) use kinds::definitions;
 pub(crate) use users::{ADMIN, SYNC, User, VIEWER};
 
 /// A running API server with its store. It ends, with everything in its directory, when this is dropped or the process ends,
@@ -48,18 +49,20 @@ impl RealApi {
         }
         let started = SHARED.get_or_init(|| {
             // A runtime of its own: whoever asks first may be inside one that ends with its test.
-            std::thread::spawn(start::blocking).join().unwrap_or_else(|_| Err("starting it panicked".to_owned()))
+            std::thread::spawn(|| start::blocking(true))
+                .join()
+                .unwrap_or_else(|_| Err("starting it panicked".to_owned()))
         });
         Some(started.as_ref().unwrap_or_else(|error| panic!("the real API did not start: {error}")))
     }
 
-    /// Another one, for a test that breaks it.
+    /// Another one, for a test that breaks it or that nobody may write beside: it has no collector.
     ///
     /// # Panics
     /// If it does not start.
     pub(crate) fn start() -> Option<RealApi> {
         crate::require::cluster().then(|| {
-            let started = std::thread::spawn(start::blocking).join().unwrap();
+            let started = std::thread::spawn(|| start::blocking(false)).join().unwrap();
             started.unwrap_or_else(|error| panic!("the real API did not start: {error}"))
         })
     }

@@ -21,9 +21,10 @@ const ATTEMPTS: usize = 3;
 const PORT_TAKEN: &str = "address already in use";
 
 /// [`RealApi`], from a thread outside of any runtime.
-pub(super) fn blocking() -> Result<RealApi, String> {
+pub(super) fn blocking(with_collector: bool) -> Result<RealApi, String> {
     waybill::transport::install_crypto();
-    let tools = Tools::find()?;
+    let mut tools = Tools::find()?;
+    tools.kube_controller_manager = tools.kube_controller_manager.filter(|_| with_collector);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
     let mut attempt = 1;
     loop {

@@ -64,7 +64,7 @@ pub(super) fn program(name: &str, spec: Value) -> DynamicObject {
 /// A server under test, and a namespace for the calling test alone. `tests/cluster` compiles the same suites with a module of
 /// this name whose server is the real one; a suite that uses anything else of this file is about the embedded server.
 pub(super) struct Served {
-    pub(super) directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     server: ApiServer,
     shutdown: CancellationToken,
 }
@@ -72,16 +72,28 @@ pub(super) struct Served {
 impl Served {
     /// A server in this process. (It is there; the real one may not be, and then a suite skips.)
     pub(super) async fn start() -> Option<Served> {
-        let directory = tempfile::tempdir().unwrap();
-        let server = open(directory.path());
-        Some(Served { directory, server, shutdown: CancellationToken::new() })
+        Some(Served::with(crds()))
     }
 
     /// The same on a socket, with an admin's `kubeconfig` and a viewer's `viewer.kubeconfig` in its directory.
     pub(super) async fn listening() -> Option<Served> {
+        let served = Served::with(crds());
+        served.listen().await;
+        Some(served)
+    }
+
+    /// A server of these kinds.
+    pub(super) fn with(crds: Vec<Value>) -> Served {
+        let directory = tempfile::tempdir().unwrap();
+        let options =
+            Options { database: directory.path().join("api.db"), crds, fleet: None, callers: Default::default() };
+        Served { directory, server: ApiServer::open(options).unwrap(), shutdown: CancellationToken::new() }
+    }
+
+    /// Puts it on a socket.
+    pub(super) async fn listen(&self) {
         waybill::transport::install_crypto();
-        let served = Served::start().await?;
-        let directory = served.directory();
+        let directory = self.directory();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let credentials = Credentials::load_or_create(&directory.join("api"), USER_LIFETIME, clock::now()).unwrap();
@@ -89,8 +101,7 @@ impl Served {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let serving = Serving::new(credentials.authority().clone(), names, SERVING_LIFETIME).unwrap();
         let tls = ServerTls::kubernetes(serving.certificate(), credentials.authority().certificate_pem()).unwrap();
-        tokio::spawn(served.server.clone().serve(listener, tls, served.shutdown.clone()));
-        Some(served)
+        tokio::spawn(self.server.clone().serve(listener, tls, self.shutdown.clone()));
     }
 
     /// Scratch space of the calling test.
