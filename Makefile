@@ -1,5 +1,5 @@
 # The commands of this project, one line each; .ci/run calls all of them and more.
-.PHONY: test root-test fmt lint docs bench
+.PHONY: test root-test cluster-test fmt lint docs bench
 
 # The whole suite: no cluster, no root, no other set-up.
 test:
@@ -16,6 +16,13 @@ root-test:
 	else \
 		echo "root-test needs root, or sudo without a password (sudo -n); nothing was run" >&2; exit 1; \
 	fi
+
+# Against the real Kubernetes API: builds the pinned etcd, kube-apiserver and what goes with them (some minutes, once), or takes
+# those of KUBEBUILDER_ASSETS. ARGS narrows it down: make cluster-test ARGS=differential
+cluster-test:
+	@path=$$(tests/cluster/tools/path etcd kube-apiserver kube-controller-manager kubectl) && \
+		PATH="$$path:$$PATH" WAYBILL_REQUIRE=cluster,etcd,kube-apiserver,kube-controller-manager,kubectl,git \
+		cargo test --locked --test cluster $(ARGS)
 
 fmt:
 	cargo fmt

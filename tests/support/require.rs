@@ -38,6 +38,16 @@ pub fn root() -> bool {
     true
 }
 
+/// Whether the tests against the real Kubernetes are wanted: only `make cluster-test` asks for them, which also brings the
+/// programs that they need.
+pub fn cluster() -> bool {
+    let wanted = is_required("cluster");
+    if !wanted {
+        eprintln!("SKIPPED: needs the real Kubernetes API; run `make cluster-test`, which builds it");
+    }
+    wanted
+}
+
 /// Says aloud that the calling test skips for want of `what`.
 ///
 /// # Panics

@@ -40,7 +40,7 @@ async fn each_identity_reaches_what_it_may() {
 
 #[tokio::test]
 async fn without_a_certificate_only_health_and_version_answer() {
-    let served = Served::start().await;
+    let served = Served::listening().await.unwrap();
     let config: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(served.kubeconfig()).unwrap()).unwrap();
     let url = config["clusters"][0]["cluster"]["server"].as_str().unwrap();

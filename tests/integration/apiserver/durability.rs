@@ -1,4 +1,4 @@
-//! kill -9 while writing: every acknowledged write is there afterwards, and versions go on upward.
+//! Restarts: after kill -9 while writing every acknowledged write is there and versions go on upward; watches go on too.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -7,12 +7,15 @@ use std::{
 
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, ListParams, PostParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchParams},
 };
 use serde_json::json;
 use waybill::apiserver::Identity;
 
-use super::support::{open, program, programs, reopen};
+use super::{
+    support::{open, program, programs, reopen},
+    watches::events,
+};
 
 /// Names the scratch directory for the child that is to write until it is killed.
 const CHILD: &str = "WAYBILL_TEST_WRITER";
@@ -87,4 +90,23 @@ async fn no_acknowledged_write_is_lost_by_kill_9() {
         drop((api, server));
         drop(reopen(dir.path()).await);
     }
+}
+
+#[tokio::test]
+async fn a_watch_resumes_from_the_past_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let api: Api<DynamicObject> = Api::default_namespaced_with(server.client(Identity::Admin), &programs());
+    let a = api.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();
+    let from = a.resource_version().unwrap();
+    for label in ["x", "y", "x"] {
+        let label = Patch::Merge(json!({"metadata": {"labels": {"app": label}}}));
+        api.patch("a", &PatchParams::default(), &label).await.unwrap();
+    }
+    drop((api, server));
+
+    let server = reopen(dir.path()).await;
+    let api: Api<DynamicObject> = Api::default_namespaced_with(server.client(Identity::Admin), &programs());
+    assert_eq!(events(&api, WatchParams::default().labels("app=x"), &from, 3).await, ["+a", "-a", "+a"]);
+    assert_eq!(events(&api, WatchParams::default(), "1", 1).await, ["error 410"]);
 }

@@ -1,8 +1,8 @@
 //! The tour with the real kubectl: what people type, and what they see.
 
 use std::{
-    io::Write,
-    path::Path,
+    io::{BufRead as _, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -13,22 +13,20 @@ use crate::require;
 struct Kubectl<'a> {
     program: &'a Path,
     served: &'a Served,
-    config: &'static str,
+    config: PathBuf,
 }
 
 impl Kubectl<'_> {
+    fn command(&self, args: &[&str]) -> Command {
+        let home = self.served.directory();
+        let mut command = Command::new(self.program);
+        command.args(args).env("HOME", home).env("KUBECONFIG", &self.config).current_dir(home);
+        command
+    }
+
     fn run(&self, args: &[&str], input: &str) -> Output {
-        let home = self.served.directory.path();
-        let mut child = Command::new(self.program)
-            .args(args)
-            .env("HOME", home)
-            .env("KUBECONFIG", home.join(self.config))
-            .current_dir(home)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     }
@@ -63,14 +61,17 @@ spec: {command: install, size: 2, vars: {a: b}}
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tour() {
     let Some(program) = require::program("kubectl") else { return };
-    let served = Served::start().await;
+    let Some(served) = Served::listening().await else { return };
+    if !served.collects() {
+        return require::missing("kube-controller-manager", "it empties deleted namespaces");
+    }
     let tour = tokio::task::spawn_blocking(move || {
-        let k = Kubectl { program: &program, served: &served, config: "kubeconfig" };
+        let k = Kubectl { program: &program, served: &served, config: served.kubeconfig() };
         declared(&k);
         imperative(&k);
         edited(&k);
         ended(&k);
-        viewed(&Kubectl { program: &program, served: &served, config: "viewer.kubeconfig" });
+        viewed(&Kubectl { program: &program, served: &served, config: served.viewers_kubeconfig() });
     });
     tour.await.unwrap();
 }
@@ -112,15 +113,16 @@ fn declared(k: &Kubectl<'_>) {
 
 /// Commands that send protobuf.
 fn imperative(k: &Kubectl<'_>) {
-    k.ok("create namespace prod", "");
+    let prod = k.served.unique("prod");
+    k.ok(&format!("create namespace {prod}"), "");
     k.ok("create configmap x --from-literal=a=b", "");
     k.ok("create secret generic s --from-literal=a=b", "");
     assert_eq!(k.ok("get secret s -o jsonpath={.data.a}", ""), "Yg==");
     assert_eq!(k.ok("get cm x -o jsonpath={.data.a}", ""), "b");
     assert!(k.ok("get cm,secrets", "").contains("Opaque"));
-    k.ok("create -n prod -f -", GIT);
-    assert!(k.fails("create -n prod -f -", GIT).contains("already exists"));
-    assert!(k.ok("get programs -A", "").contains("prod"));
+    k.ok(&format!("create -n {prod} -f -"), GIT);
+    assert!(k.fails(&format!("create -n {prod} -f -"), GIT).contains("already exists"));
+    assert!(k.ok("get programs -A", "").contains(&prod));
     assert!(k.ok("get ns", "").contains("Active"));
     assert_eq!(k.ok("auth can-i create programs.content.example.dev", "").trim(), "yes");
     assert!(k.ok("auth can-i --list", "").contains("[*]"));
@@ -143,16 +145,10 @@ fn edited(k: &Kubectl<'_>) {
         k.ok("get program --field-selector metadata.name=git -o name", "").trim(),
         "program.content.example.dev/git"
     );
-    let script = k.served.directory.path().join("editor");
+    let script = k.served.directory().join("editor");
     std::fs::write(&script, "#!/bin/sh\nsed -i 's/size: 6/size: 8/' \"$1\"\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let edit = Command::new(k.program)
-        .args(["edit", "program", "git"])
-        .env("EDITOR", &script)
-        .env("KUBECONFIG", k.served.kubeconfig())
-        .env("HOME", k.served.directory.path())
-        .output()
-        .unwrap();
+    let edit = k.command(&["edit", "program", "git"]).env("EDITOR", &script).output().unwrap();
     assert!(edit.status.success(), "{}", String::from_utf8_lossy(&edit.stderr));
     assert_eq!(k.ok("get program git -o jsonpath={.spec.size}", ""), "8");
     k.ok(
@@ -165,25 +161,20 @@ fn edited(k: &Kubectl<'_>) {
 }
 
 fn ended(k: &Kubectl<'_>) {
-    let child = Command::new(k.program)
-        .args(["get", "programs", "-w", "--no-headers"])
-        .env("KUBECONFIG", k.served.kubeconfig())
-        .env("HOME", k.served.directory.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut watching = child;
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    let watch = ["get", "programs", "-w", "--no-headers", "--request-timeout=60s"];
+    let mut watching = k.command(&watch).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("git ")), "what is there comes first");
     k.ok("create -f -", &GIT.replace("name: git", "name: seen"));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(lines.any(|line| line.starts_with("seen ")), "then what happens");
     watching.kill().unwrap();
-    let seen = watching.wait_with_output().unwrap();
-    assert!(String::from_utf8_lossy(&seen.stdout).contains("seen"));
+    watching.wait().unwrap();
     assert!(k.ok("delete program ssa", "").contains("deleted"));
     k.ok("delete -f -", GIT);
-    k.ok("delete programs --all -n prod", "");
-    k.ok("delete namespace prod --timeout=20s", "");
-    assert!(k.fails("get ns prod", "").contains("NotFound"));
+    let prod = k.served.unique("prod");
+    k.ok(&format!("delete programs --all -n {prod}"), "");
+    k.ok(&format!("delete namespace {prod} --timeout=60s"), "");
+    assert!(k.fails(&format!("get ns {prod}"), "").contains("NotFound"));
 }
 
 fn viewed(k: &Kubectl<'_>) {

@@ -5,6 +5,7 @@ mod alone;
 mod durability;
 mod fleet;
 mod kubectl;
+mod left_out;
 mod objects;
 mod raw;
 mod refused;

@@ -5,13 +5,9 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use waybill::apiserver::{ApiServer, Identity};
 
-use super::support::{open, program, programs};
-
-fn api(server: &ApiServer) -> Api<DynamicObject> {
-    Api::default_namespaced_with(server.client(Identity::Admin), &programs())
-}
+use super::support::{Served, program, programs};
+use crate::require;
 
 fn code<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> u16 {
     match result.unwrap_err() {
@@ -22,9 +18,8 @@ fn code<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> u16 {
 
 #[tokio::test]
 async fn an_object_lives_from_create_to_delete() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     let made = api.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();
     assert_eq!(made.data["spec"]["priority"], 10, "defaults are filled in");
     assert_eq!(made.metadata.generation, Some(1));
@@ -49,9 +44,8 @@ async fn an_object_lives_from_create_to_delete() {
 
 #[tokio::test]
 async fn apply_owns_fields_and_conflicts_name_the_owner() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     let one = program("a", json!({"command": "run", "size": 1}));
     api.patch("a", &PatchParams::apply("one"), &Patch::Apply(&one)).await.unwrap();
     let two = program("a", json!({"command": "run", "size": 2}));
@@ -64,9 +58,8 @@ async fn apply_owns_fields_and_conflicts_name_the_owner() {
 
 #[tokio::test]
 async fn status_and_spec_are_written_apart() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     api.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();
     let both = Patch::Merge(json!({"status": {"phase": "Ready"}, "spec": {"size": 9}}));
     let main = api.patch("a", &PatchParams::default(), &both).await.unwrap();
@@ -87,9 +80,8 @@ async fn status_and_spec_are_written_apart() {
 
 #[tokio::test]
 async fn deletion_waits_for_finalizers_and_a_dry_run_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     let mut a = program("a", json!({"command": "run"}));
     a.metadata.finalizers = Some(vec!["example.dev/x".into()]);
     api.create(&PostParams::default(), &a).await.unwrap();
@@ -104,20 +96,23 @@ async fn deletion_waits_for_finalizers_and_a_dry_run_changes_nothing() {
 
 #[tokio::test]
 async fn a_deleted_namespace_is_emptied_and_takes_nothing_new() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let client = server.client(Identity::Admin);
+    let Some(served) = Served::start().await else { return };
+    if !served.collects() {
+        return require::missing("kube-controller-manager", "it empties deleted namespaces");
+    }
+    let client = served.admin().await;
+    let prod = &served.unique("prod");
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-    let inside: Api<DynamicObject> = Api::namespaced_with(client, "prod", &programs());
+    let inside: Api<DynamicObject> = Api::namespaced_with(client, prod, &programs());
     assert_eq!(code(inside.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await), 404);
-    let prod = serde_json::from_value(json!({"metadata": {"name": "prod"}})).unwrap();
-    namespaces.create(&PostParams::default(), &prod).await.unwrap();
+    let object = serde_json::from_value(json!({"metadata": {"name": prod}})).unwrap();
+    namespaces.create(&PostParams::default(), &object).await.unwrap();
     let mut held = program("held", json!({"command": "run"}));
     held.metadata.finalizers = Some(vec!["example.dev/x".into()]);
     inside.create(&PostParams::default(), &held).await.unwrap();
     inside.create(&PostParams::default(), &program("free", json!({"command": "run"}))).await.unwrap();
 
-    let ending = namespaces.delete("prod", &DeleteParams::default()).await.unwrap().left().unwrap();
+    let ending = namespaces.delete(prod, &DeleteParams::default()).await.unwrap().left().unwrap();
     assert_eq!(ending.status.unwrap().phase.as_deref(), Some("Terminating"));
     assert_eq!(code(inside.create(&PostParams::default(), &program("b", json!({"command": "run"}))).await), 403);
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -132,7 +127,7 @@ async fn a_deleted_namespace_is_emptied_and_takes_nothing_new() {
     let gone = kube::runtime::conditions::is_deleted(&uid);
     tokio::time::timeout(
         std::time::Duration::from_secs(10),
-        kube::runtime::wait::await_condition(namespaces, "prod", gone),
+        kube::runtime::wait::await_condition(namespaces, prod, gone),
     )
     .await
     .unwrap()
@@ -141,9 +136,8 @@ async fn a_deleted_namespace_is_emptied_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn pages_are_of_one_snapshot() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     for n in 0..5 {
         api.create(&PostParams::default(), &program(&format!("p{n}"), json!({"command": "run"}))).await.unwrap();
     }
@@ -158,9 +152,8 @@ async fn pages_are_of_one_snapshot() {
 
 #[tokio::test]
 async fn sixty_patches_at_once_all_succeed() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     api.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();
     let patches = (0..60).map(|n| {
         let api = api.clone();
@@ -175,9 +168,11 @@ async fn sixty_patches_at_once_all_succeed() {
 
 #[tokio::test]
 async fn foreground_deletion_waits_for_dependents_and_orphans_are_released() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    if !served.collects() {
+        return require::missing("kube-controller-manager", "it follows owner references");
+    }
+    let api = served.programs().await;
     for (owner, kid) in [("one", "kid"), ("two", "orphan")] {
         let made = api.create(&PostParams::default(), &program(owner, json!({"command": "run"}))).await.unwrap();
         let mut child = program(kid, json!({"command": "run"}));

@@ -4,9 +4,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::Value;
-use waybill::apiserver::{ApiServer, Identity};
 
-/// One identity's wire to a server in this process.
+/// One user's wire to a server.
 pub(super) struct Wire {
     client: kube::Client,
 }
@@ -34,8 +33,8 @@ impl Answer {
 }
 
 impl Wire {
-    pub(super) fn new(server: &ApiServer, identity: Identity) -> Self {
-        Self { client: server.client(identity) }
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self { client }
     }
 
     /// Sends a request with one header beside `Accept: application/json`; a header of the same name replaces that.

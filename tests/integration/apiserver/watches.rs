@@ -1,4 +1,4 @@
-//! What watchers are told: events as a selector sees them, from the past, over a restart, and when the past is gone.
+//! What watchers are told: events as a selector sees them, from the past, and when the past is gone.
 
 use futures::{StreamExt, TryStreamExt};
 use kube::{
@@ -6,16 +6,11 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
-use waybill::apiserver::{ApiServer, Identity};
 
-use super::support::{open, program, programs, reopen};
-
-fn api(server: &ApiServer) -> Api<DynamicObject> {
-    Api::default_namespaced_with(server.client(Identity::Admin), &programs())
-}
+use super::support::{Served, program};
 
 /// The next `count` events as words.
-async fn events(api: &Api<DynamicObject>, params: WatchParams, version: &str, count: usize) -> Vec<String> {
+pub(super) async fn events(api: &Api<DynamicObject>, params: WatchParams, version: &str, count: usize) -> Vec<String> {
     let stream = api.watch(&params.timeout(10), version).await.unwrap();
     let events: Vec<_> = stream.take(count).try_collect().await.unwrap();
     events
@@ -31,10 +26,9 @@ async fn events(api: &Api<DynamicObject>, params: WatchParams, version: &str, co
 }
 
 #[tokio::test]
-async fn the_past_is_told_as_it_happened_also_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let admin = api(&server);
+async fn the_past_is_told_as_it_happened() {
+    let Some(served) = Served::start().await else { return };
+    let admin = served.programs().await;
     let a = admin.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();
     let from = a.resource_version().unwrap();
     let label = |l: &str| Patch::Merge(json!({"metadata": {"labels": {"app": l}}}));
@@ -44,19 +38,14 @@ async fn the_past_is_told_as_it_happened_also_after_a_restart() {
     admin.delete("a", &DeleteParams::default()).await.unwrap();
     assert_eq!(events(&admin, WatchParams::default(), &from, 4).await, ["~a", "~a", "~a", "-a"]);
     let seen = WatchParams::default().labels("app=x");
-    assert_eq!(events(&admin, seen.clone(), &from, 4).await, ["+a", "-a", "+a", "-a"]);
-    drop((admin, server));
-
-    let server = reopen(dir.path()).await;
-    assert_eq!(events(&api(&server), seen, &from, 4).await, ["+a", "-a", "+a", "-a"]);
-    assert_eq!(events(&api(&server), WatchParams::default(), "1", 1).await, ["error 410"]);
+    assert_eq!(events(&admin, seen, &from, 4).await, ["+a", "-a", "+a", "-a"]);
+    assert_eq!(events(&admin, WatchParams::default(), "1", 1).await, ["error 410"]);
 }
 
 #[tokio::test]
 async fn initial_events_end_with_a_bookmark() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     api.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();
     let params = WatchParams::default().initial_events();
     assert_eq!(events(&api, params, "0", 2).await, ["+a", "bookmark 1"]);
@@ -64,9 +53,8 @@ async fn initial_events_end_with_a_bookmark() {
 
 #[tokio::test]
 async fn a_reflector_follows() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = open(dir.path());
-    let api = api(&server);
+    let Some(served) = Served::start().await else { return };
+    let api = served.programs().await;
     let mut stream =
         Box::pin(kube::runtime::watcher(api.clone(), kube::runtime::watcher::Config::default().streaming_lists()));
     api.create(&PostParams::default(), &program("a", json!({"command": "run"}))).await.unwrap();

@@ -1,0 +1,50 @@
+//! The audit log: who asked for what, and what was answered. It is written before an answer goes out, so it is complete for
+//! whatever a test has seen answered.
+
+use serde_json::{Value, json};
+
+use super::RealApi;
+
+pub(super) const LOG: &str = "audit.log";
+
+/// One answered request.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) user: String,
+    pub(crate) verb: String,
+    /// `resource` or `resource/subresource`; empty for a path that is none.
+    pub(crate) resource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) code: u64,
+}
+
+/// Who asked for what, once for each request; not what was sent, which may be secret.
+pub(super) fn policy() -> Value {
+    json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata"}]})
+}
+
+impl RealApi {
+    /// Every request that was answered so far, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        let text = std::fs::read_to_string(self.directory.join(LOG)).unwrap();
+        // The last line may still be written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| request(&serde_json::from_str(line).unwrap())).collect()
+    }
+}
+
+fn request(event: &Value) -> Request {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (resource, subresource) = (text("/objectRef/resource"), text("/objectRef/subresource"));
+    let separator = if subresource.is_empty() { "" } else { "/" };
+    Request {
+        user: text("/user/username"),
+        verb: text("/verb"),
+        resource: format!("{resource}{separator}{subresource}"),
+        namespace: text("/objectRef/namespace"),
+        name: text("/objectRef/name"),
+        code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
+    }
+}
