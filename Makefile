@@ -1,5 +1,5 @@
 # The commands of this project, one line each; .ci/run calls all of them and more.
-.PHONY: test root-test cluster-test fmt lint docs bench
+.PHONY: test root-test cluster-test fmt lint docs bench image image-reproduce
 
 # The whole suite: no cluster, no root, no other set-up.
 test:
@@ -23,6 +23,15 @@ cluster-test:
 	@path=$$(tests/cluster/tools/path etcd kube-apiserver kube-controller-manager kubectl) && \
 		PATH="$$path:$$PATH" WAYBILL_REQUIRE=cluster,etcd,kube-apiserver,kube-controller-manager,kubectl,git \
 		cargo test --locked --test cluster $(ARGS)
+
+# The container image as an OCI layout in a tar: static program, nothing else. docs/image.md says what to do with it.
+image:
+	@program=$$(image/build) && image/pack "$$program" target/image/waybill.tar && \
+		echo "target/image/waybill.tar: $$(du -m --apparent-size target/image/waybill.tar | cut -f1) MiB"
+
+# Builds the image from two copies of the committed tree in two places: the digests must be the same.
+image-reproduce:
+	image/reproduce
 
 fmt:
 	cargo fmt

@@ -1,0 +1,7 @@
+//! What is shipped: the container image and the Helm chart, looked at without a cluster. The chart's tests need `helm` and skip
+//! aloud where there is none.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report; clippy knows only functions marked as tests")]
+
+mod image;
