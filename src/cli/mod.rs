@@ -4,12 +4,15 @@ mod agent;
 mod apiserver;
 mod cap;
 mod clients;
+mod cluster;
 mod completion;
 mod connection;
+mod crds;
 mod demo;
 mod dp;
 mod messages;
 mod point;
+mod release;
 mod show;
 mod status;
 mod sync;
@@ -49,6 +52,8 @@ enum Verb {
     Sync(sync::Sync),
     Validate(validate::Args),
     Apiserver(apiserver::Apiserver),
+    Crds(crds::Crds),
+    Release(release::Release),
     Completion(completion::Completion),
 }
 
@@ -73,6 +78,8 @@ pub fn main() -> ExitCode {
         Verb::Sync(verb) => verb.run(out),
         Verb::Validate(args) => validate::run(&args, out),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
+        Verb::Crds(verb) => verb.run(out),
+        Verb::Release(verb) => verb.run(out),
         Verb::Completion(verb) => verb.run(Cli::command(), out),
     };
     match done {
