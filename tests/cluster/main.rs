@@ -7,6 +7,7 @@
 mod api_level;
 mod apiserver;
 mod left_behind;
+mod node;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
 mod require;
