@@ -53,7 +53,7 @@ impl Fleet {
         fs::set_permissions(fleet.path("client.json"), Permissions::from_mode(0o600)).unwrap();
         fs::write(fleet.path("agent.json"), r#"{"allowRoot": true}"#).unwrap();
         let words = ["run", "--join", "client.json", "--state", "client", "--config", "agent.json"];
-        fleet.agent = Some(fleet.spawn(env!("CARGO_BIN_EXE_waybill-agent"), &words, "agent.log"));
+        fleet.agent = Some(fleet.spawn(&agent(), &words, "agent.log"));
         fleet.wait_for_version(0);
         fleet
     }
@@ -111,9 +111,24 @@ impl Fleet {
 
     /// Resident memory of the site and of the agent, in bytes.
     pub(crate) fn resident_bytes(&self) -> (u64, u64) {
-        let of = |child: &Option<Child>| resident_bytes(child.as_ref().unwrap().id());
+        self.memory_bytes("Rss:")
+    }
+
+    /// What of it is their own, and no page of a file.
+    pub(crate) fn own_bytes(&self) -> (u64, u64) {
+        self.memory_bytes("Anonymous:")
+    }
+
+    fn memory_bytes(&self, what: &str) -> (u64, u64) {
+        let of = |child: &Option<Child>| memory_bytes(child.as_ref().unwrap().id(), what);
         (of(&self.site), of(&self.agent))
     }
+}
+
+/// The agent's program: the one that the workload asked for, or that of this build.
+#[expect(clippy::disallowed_methods, reason = "bench/run's word to its workloads, not a setting of the product")]
+fn agent() -> String {
+    std::env::var("WAYBILL_BENCH_AGENT").unwrap_or_else(|_| env!("CARGO_BIN_EXE_waybill-agent").to_owned())
 }
 
 fn until(what: &str, holds: impl Fn() -> bool) {
@@ -124,9 +139,9 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-fn resident_bytes(pid: u32) -> u64 {
+fn memory_bytes(pid: u32, what: &str) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix(what)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 

@@ -79,6 +79,7 @@ struct Metrics {
     requests: Family<Answered, Counter>,
     sent: Family<Listener, Counter>,
     status_messages: Counter,
+    source_reads: Counter,
     policies_compiled: Counter,
     offered: Gauge,
     systems: Family<System, Gauge>,
@@ -94,6 +95,7 @@ static METRICS: LazyLock<(Metrics, Registry)> = LazyLock::new(|| {
         requests: Family::default(),
         sent: Family::default(),
         status_messages: Counter::default(),
+        source_reads: Counter::default(),
         policies_compiled: Counter::default(),
         offered: Gauge::default(),
         systems: Family::default(),
@@ -109,6 +111,7 @@ static METRICS: LazyLock<(Metrics, Registry)> = LazyLock::new(|| {
     let (help, unit) = ("Bytes of answers' bodies sent", Unit::Bytes);
     registry.register_with_unit("sent", help, unit, m.sent.clone());
     registry.register("status_messages_accepted", "Status messages taken in, each once", m.status_messages.clone());
+    registry.register("source_reads", "Package sources read", m.source_reads.clone());
     registry.register("policies_compiled", "Client policies compiled", m.policies_compiled.clone());
     registry.register("offers", "Offers in all client policies now", m.offered.clone());
     registry.register("site_systems", "Distribution points and access points, by state", m.systems.clone());
@@ -174,6 +177,11 @@ pub fn sent(listener: &'static str, bytes: usize) {
 /// Counts status messages that were taken in and were not known before.
 pub fn status_messages(count: u64) {
     metrics().status_messages.inc_by(count);
+}
+
+/// Counts a reading of a package's source, whatever it finds.
+pub fn source_read() {
+    metrics().source_reads.inc();
 }
 
 /// Counts a compilation of so many clients' policies with so many offers in all.

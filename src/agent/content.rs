@@ -7,7 +7,10 @@ use std::{
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -61,6 +64,17 @@ pub enum CacheError {
     Disk(String),
 }
 
+/// Content that is here now.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Where.
+    pub content: TicketContent,
+    /// The point that delivered what was missing; `None` if it was here by now.
+    pub point: Option<String>,
+    /// Bytes of files that the point sent: what was here before, of another version, was not asked for.
+    pub received_bytes: u64,
+}
+
 /// The cache.
 pub struct Cache {
     directory: PathBuf,
@@ -101,7 +115,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError`]; what was fetched so far is kept and continued next time.
-    pub async fn fetch(&self, content: &Digest, link: &Link) -> Result<TicketContent, CacheError> {
+    pub async fn fetch(&self, content: &Digest, link: &Link) -> Result<Fetched, CacheError> {
         let turn = locked(&self.fetching).entry(*content).or_default().clone();
         let held = turn.lock().await;
         let done = self.fetch_alone(content, link).await;
@@ -113,9 +127,9 @@ impl Cache {
         done
     }
 
-    async fn fetch_alone(&self, content: &Digest, link: &Link) -> Result<TicketContent, CacheError> {
-        if let Some(found) = self.find(content).await {
-            return Ok(found);
+    async fn fetch_alone(&self, content: &Digest, link: &Link) -> Result<Fetched, CacheError> {
+        if let Some(content) = self.find(content).await {
+            return Ok(Fetched { content, point: None, received_bytes: 0 });
         }
         let locations = link.locations(content).await;
         let (locations, said_by) = locations.map_err(|error| CacheError::Locations(error.to_string()))?;
@@ -160,15 +174,21 @@ impl Cache {
         }
     }
 
-    async fn fetch_from(&self, content: &Digest, point: &PointRef) -> Result<TicketContent, CacheError> {
+    async fn fetch_from(&self, content: &Digest, point: &PointRef) -> Result<Fetched, CacheError> {
         let source = Source {
             runtime: Handle::current(),
             http: locked(&self.http).clone(),
             point: point.clone(),
             content: *content,
+            received_bytes: Arc::default(),
         };
         let (directory, name) = (self.directory.clone(), point.name.clone());
-        let done = tokio::task::spawn_blocking(move || source.fetch(&directory)).await;
+        let fetch = move || {
+            let content = source.fetch(&directory)?;
+            let received_bytes = source.received_bytes.load(Ordering::Relaxed);
+            Ok(Fetched { content, point: Some(source.point.name), received_bytes })
+        };
+        let done = tokio::task::spawn_blocking(fetch).await;
         done.unwrap_or_else(|error| Err(CacheError::Failed { point: name, text: error.to_string() }))
     }
 
@@ -240,6 +260,22 @@ struct Source {
     http: reqwest::Client,
     point: PointRef,
     content: Digest,
+    /// Bytes of files that came from the point.
+    received_bytes: Arc<AtomicU64>,
+}
+
+/// A download that counts what comes.
+struct Counted {
+    download: Download,
+    received_bytes: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.download.read(buffer)?;
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
 }
 
 impl Source {
@@ -276,7 +312,7 @@ impl Source {
             }
             let url = format!("{}{DP_FILE_PATH}/{}/{}", self.point.url, self.content, entry.digest);
             let download = Download::open(&self.runtime, &self.http, &url, offset)?;
-            Ok(Box::new(download) as Box<dyn Read>)
+            Ok(Box::new(Counted { download, received_bytes: self.received_bytes.clone() }) as Box<dyn Read>)
         };
         tree::install(directory, &self.content.hex(), &manifest, &open).map_err(|error| match error {
             ContentError::Corrupt { .. } => self.mismatch(),

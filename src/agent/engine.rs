@@ -85,7 +85,7 @@ fn look_at(shared: &Arc<Shared>, view: &View, offer: &Offer) -> Result<Option<Ti
                 Turn::Busy => Ok(None),
                 Turn::Resting(rest) => {
                     if !start.for_dependency {
-                        shared.say(view.about(offer), rest.standing, "")?;
+                        shared.say_until(view.about(offer), rest.standing, "", Some(rest.until))?;
                     }
                     Ok(Some(rest.until))
                 }
@@ -103,7 +103,7 @@ fn look_at(shared: &Arc<Shared>, view: &View, offer: &Offer) -> Result<Option<Ti
             // A record that is just being fetched is nothing to report.
             let known = reason != Reason::WaitingForRecord || shared.records.rest(&offer.record).is_some();
             if known && may_say_waiting(reason, said.as_ref()) {
-                shared.say(view.about(offer), Standing { state: RunState::Waiting, reason }, "")?;
+                shared.say_until(view.about(offer), Standing { state: RunState::Waiting, reason }, "", until)?;
             }
             Ok(until)
         }

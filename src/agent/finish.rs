@@ -11,6 +11,7 @@ use std::{
 use super::{
     AgentError,
     messages::About,
+    narrate,
     policy::Policy,
     run::{
         self, End, Ending, Intent, LossCause, Recovered, RunHandle, State, journal,
@@ -88,7 +89,9 @@ impl Run {
         if known.is_none_or(|known| known.outcome.is_none() && known.state != RunState::Running) {
             let past = PastRun { state: RunState::Running, ..self.past.clone() };
             let standing = Standing { state: RunState::Running, reason: Reason::Progressing };
-            shared.store.put_run(&self.key(), &past, Some(&self.about().report(standing, "", at)))?;
+            let report = self.about().report(standing, "", at);
+            shared.store.put_run(&self.key(), &past, Some(&report))?;
+            narrate::standing(&report.message, None);
             shared.outbox.notify_one();
         }
         Ok(true)
@@ -220,6 +223,7 @@ fn write_ended(
     let standing = Standing { state, reason: reason_of(state) };
     let report = run.about().exit_code(exit_code).output(output).report(standing, &detail, clock::now());
     shared.store.put_run(&run.key(), &past, Some(&report))?;
+    narrate::standing(&report.message, None);
     shared.outbox.notify_one();
     shared.wake.notify_one();
     super::upkeep::after_run(shared);

@@ -3,11 +3,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::time::Instant;
+
 use super::{
     AgentError,
     content::CacheError,
     finish::{self, Run},
     messages::About,
+    narrate,
     run::{
         self, Intent, Ticket,
         ticket::{TERM_GRACE_SECONDS, TicketContent},
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     clock,
-    content::SafePath,
+    content::{Digest, SafePath},
     model::{reason::Reason, state::RunState},
     plan::run::{RunKey, program_digest},
     wire::{
@@ -95,14 +98,16 @@ async fn make(shared: &Arc<Shared>, job: &Job) -> Result<Done, AgentError> {
                         let standing = Standing { state: RunState::Downloading, reason: Reason::Progressing };
                         shared.say(job.about(), standing, "")?;
                     }
-                    shared.cache.fetch(digest, &shared.link).await
+                    fetch(shared, job, digest).await
                 }
             };
             match found {
                 Ok(content) => Some(content),
                 Err(error) => {
-                    tracing::warn!(%error, program = %job.start.program, "content is not here; it will be tried again");
-                    return Ok(Done::Failed(standing_of(&error), error.to_string()));
+                    let text = error.to_string();
+                    let shown = narrate::line(&text);
+                    tracing::warn!(error = shown, program = %job.start.program, "content is not here; it will be tried again");
+                    return Ok(Done::Failed(standing_of(&error), text));
                 }
             }
         }
@@ -111,6 +116,17 @@ async fn make(shared: &Arc<Shared>, job: &Job) -> Result<Done, AgentError> {
         return Ok(Done::NotDue);
     }
     start(shared, job, definition, key, content).await
+}
+
+async fn fetch(shared: &Shared, job: &Job, content: &Digest) -> Result<TicketContent, CacheError> {
+    let (package, version) = (&job.record.package, job.record.source_version);
+    tracing::info!(%package, version, size_bytes = job.record.size_bytes, "fetching content");
+    let began = Instant::now();
+    let fetched = shared.cache.fetch(content, &shared.link).await?;
+    let (bytes, point) = (fetched.received_bytes, fetched.point.as_deref().map(narrate::line));
+    let seconds = began.elapsed().as_secs_f64();
+    tracing::info!(%package, version, bytes, point, "content fetched and verified in {seconds:.1} s");
+    Ok(fetched.content)
 }
 
 /// Whether the same start would be decided now: fetching may have taken hours.

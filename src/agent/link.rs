@@ -11,18 +11,24 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use tokio::sync::Notify;
+
 use crate::{
     content::digest::Digest,
-    transport::answer::{self, AnswerError},
+    transport::{
+        answer::{self, AnswerError},
+        backoff::{Backoff, jitter},
+    },
     trust::envelope::Envelope,
     wire::{
         access::{
             BAD_CONTENT_PATH, BadContent, INVENTORY_PATH, LOCATIONS_PATH, Locations, POLICY_PATH, RECORD_PATH,
             STATUS_PATH,
         },
-        inventory::Inventory,
+        inventory::SignedInventory,
         policy::PolicyAnswer,
         status::SignedBatch,
+        turned_away::TurnedAway,
     },
 };
 
@@ -30,6 +36,8 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Added to the waiting time of a long poll: the answer still has to travel.
 const LONG_POLL_GRACE: Duration = Duration::from_secs(20);
+/// A client that its site turns away asks again about so often: nobody is served by more.
+const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(60);
 /// Bytes of an answer at most: a policy body, its proof, and room.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -39,6 +47,9 @@ pub enum LinkError {
     /// None could be reached.
     #[error("no access point of the site can be reached")]
     Unreachable(#[source] Option<reqwest::Error>),
+    /// One says that the site lets this client in no more.
+    #[error("the site turns this client away: {0}")]
+    TurnedAway(TurnedAway),
     /// One answered with a refusal.
     #[error("the site answered {status}: {text}")]
     Refused {
@@ -57,11 +68,23 @@ pub enum LinkError {
     },
 }
 
+impl LinkError {
+    /// Whether the site, and no fault on the way, is behind it: that is said once, by the line itself.
+    #[must_use]
+    pub const fn is_turned_away(&self) -> bool {
+        matches!(self, Self::TurnedAway(_))
+    }
+}
+
 /// The line to the site.
 pub struct Link {
     http: Mutex<reqwest::Client>,
     urls: Mutex<Vec<String>>,
     current: AtomicUsize,
+    /// Why the site turns this client away, as it said last.
+    turned_away: Mutex<Option<TurnedAway>>,
+    /// The site lets it in again.
+    welcome: Notify,
 }
 
 /// What a poll gave, and which access point it was.
@@ -86,7 +109,40 @@ impl Link {
     /// `http` carries the client's certificate.
     #[must_use]
     pub fn new(http: reqwest::Client, urls: Vec<String>) -> Self {
-        Self { http: Mutex::new(http), urls: Mutex::new(urls), current: AtomicUsize::new(0) }
+        Self {
+            http: Mutex::new(http),
+            urls: Mutex::new(urls),
+            current: AtomicUsize::new(0),
+            turned_away: Mutex::default(),
+            welcome: Notify::new(),
+        }
+    }
+
+    /// Waits before the next try: as `backoff` says, or long, but until it is let in again, if this client is turned away.
+    pub async fn rest(&self, error: &LinkError, backoff: &mut Backoff) {
+        if !error.is_turned_away() {
+            return tokio::time::sleep(backoff.next()).await;
+        }
+        tokio::select! {
+            () = self.welcome.notified() => {}
+            () = tokio::time::sleep(TURNED_AWAY_PAUSE + jitter(TURNED_AWAY_PAUSE / 4)) => {}
+        }
+    }
+
+    /// Notes whether the site lets this client in, and says so when that changes.
+    fn note(&self, now: Option<TurnedAway>) {
+        let before = std::mem::replace(&mut *self.turned_away.lock().unwrap_or_else(PoisonError::into_inner), now);
+        match now {
+            Some(why) if before != now => {
+                let pause = TURNED_AWAY_PAUSE.as_secs();
+                tracing::warn!("the site turns this client away: {why}; asking again every {pause} s");
+            }
+            None if before.is_some() => {
+                tracing::info!("the site lets this client in again");
+                self.welcome.notify_waiters();
+            }
+            _ => {}
+        }
     }
 
     /// Uses a renewed certificate from now on.
@@ -163,7 +219,10 @@ impl Link {
             })
             .await?;
         let said = match answer.status() {
-            reqwest::StatusCode::NOT_MODIFIED => Said::Unchanged,
+            reqwest::StatusCode::NOT_MODIFIED => {
+                self.note(None);
+                Said::Unchanged
+            }
             reqwest::StatusCode::NOT_FOUND => Said::Unknown,
             _ => {
                 let tag = answer.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok());
@@ -182,12 +241,20 @@ impl Link {
     async fn post<T: Serialize + Sync>(&self, path: &str, body: &T) -> Result<(reqwest::Response, String), LinkError> {
         let (answer, url) =
             self.send(|http, url| http.post(format!("{url}{path}")).timeout(REQUEST_TIMEOUT).json(body)).await?;
-        if answer.status().is_success() { Ok((answer, url)) } else { Err(self.refused(answer, &url).await) }
+        if !answer.status().is_success() {
+            return Err(self.refused(answer, &url).await);
+        }
+        self.note(None);
+        Ok((answer, url))
     }
 
     /// Another access point may say something else to what this one refuses.
     async fn refused(&self, answer: reqwest::Response, url: &str) -> LinkError {
         self.leave(url);
+        if let Some(why) = answer::turned_away(&answer) {
+            self.note(Some(why));
+            return LinkError::TurnedAway(why);
+        }
         LinkError::Refused { status: answer.status().as_u16(), text: answer::refusal(answer).await }
     }
 
@@ -196,6 +263,7 @@ impl Link {
         if !answer.status().is_success() {
             return Err(self.refused(answer, url).await);
         }
+        self.note(None);
         answer::json(answer, ANSWER_BYTES_MAX).await.map_err(|source| {
             self.leave(url);
             LinkError::Unreadable { url: url.to_owned(), source }
@@ -227,12 +295,13 @@ impl Link {
         Ok((self.read(answer, &url).await?, url))
     }
 
-    /// Leaves the inventory.
+    /// Leaves the inventory; gives the receipt, not verified, and who gave it.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn inventory(&self, inventory: &Inventory) -> Result<(), LinkError> {
-        self.post(INVENTORY_PATH, inventory).await.map(|_| ())
+    pub async fn inventory(&self, inventory: &SignedInventory) -> Result<(Envelope, String), LinkError> {
+        let (answer, url) = self.post(INVENTORY_PATH, inventory).await?;
+        Ok((self.read(answer, &url).await?, url))
     }
 
     /// Tells of bytes that do not match their digest.

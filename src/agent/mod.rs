@@ -22,6 +22,8 @@ pub mod store;
 mod attempts;
 mod finish;
 mod job;
+mod narrate;
+mod owner;
 mod poll;
 mod sender;
 mod start;
@@ -126,6 +128,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ag
         opened = Session::open(&state, join.as_ref(), Role::Client, &[]) => opened?,
         () = shutdown.cancelled() => return Ok(()),
     };
+    if let Some(dropped) = store.take_over(&opened.id)? {
+        tracing::warn!(
+            client = %opened.id, dropped,
+            "this machine is a new client of its site: it keeps what ran here, and messages of the old client are dropped"
+        );
+    }
     let shared = Arc::new(assemble(state, config, launcher, store, opened)?);
     // Before anything is decided, history must say what the journal proves.
     finish::recover(&shared).await?;

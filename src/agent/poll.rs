@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     AgentError,
     link::{LinkError, Polled, Said},
-    messages,
+    messages, narrate,
     policy::{self, Expected, Policy, PolicyError},
     shared::Shared,
     view::POLICY,
@@ -34,6 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut backoff = Backoff::default();
     let mut told: Option<Discriminant<PolicyError>> = None;
     let mut met = false;
+    let mut failures = 0_u32;
     loop {
         let held = shared.store.get::<Policy>(POLICY).unwrap_or_else(|error| {
             tracing::error!(%error, "the policy held cannot be read; asking for all of it");
@@ -47,43 +48,61 @@ pub(super) async fn run(shared: Arc<Shared>) {
             polled = shared.link.poll(held.as_ref().map(|held| held.tag.as_str()), wait) => polled,
             () = shared.poll.notified() => continue,
         };
-        let pause = match polled {
+        let rest = match polled {
             Ok(Polled { said: said @ (Said::Unchanged | Said::Unknown), url }) => {
-                met = true;
+                (met, failures) = (true, 0);
                 let early = began.elapsed() + EARLY < wait;
                 let behind = is_behind(&said, held.as_ref(), clock::now());
                 if behind {
                     shared.link.leave(&url);
                 }
-                if early && behind {
+                Rest::For(if early && behind {
                     backoff.next()
                 } else {
                     backoff.reset();
                     if early { interval / 2 + jitter(interval / 2) } else { jitter(SPREAD) }
-                }
+                })
             }
             Ok(Polled { said: Said::Changed(answer, tag), url }) => match take(&shared, &answer, &tag, held.as_ref()) {
                 Ok(()) => {
-                    met = true;
+                    (met, failures) = (true, 0);
                     backoff.reset();
                     told = None;
-                    jitter(SPREAD)
+                    Rest::For(jitter(SPREAD))
                 }
                 Err(error) => {
                     met = false;
                     refused(&shared, error, &url, &mut told);
-                    backoff.next()
+                    Rest::For(backoff.next())
                 }
             },
             Err(error) => {
-                met = false;
-                tell(&error);
-                backoff.next()
+                // A poll that waited is cut when the site restarts or turns this client away: the next one tells which.
+                if !met || failures > 0 {
+                    tell(&error);
+                }
+                (met, failures) = (false, failures + 1);
+                Rest::After(error)
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = rest.over(&shared, &mut backoff) => {}
             () = shared.poll.notified() => {}
+        }
+    }
+}
+
+/// How long to wait before the next poll.
+enum Rest {
+    For(Duration),
+    After(LinkError),
+}
+
+impl Rest {
+    async fn over(self, shared: &Shared, backoff: &mut Backoff) {
+        match self {
+            Self::For(pause) => tokio::time::sleep(pause).await,
+            Self::After(error) => shared.link.rest(&error, backoff).await,
         }
     }
 }
@@ -108,13 +127,16 @@ pub(super) fn interval(held: Option<&Policy>) -> Duration {
 }
 
 fn tell(error: &LinkError) {
+    if error.is_turned_away() {
+        return;
+    }
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    tracing::warn!(error = %text, "policy was not refreshed; going on with what is held");
+    tracing::warn!(error = narrate::line(&text), "policy was not refreshed; going on with what is held");
 }
 
 /// Verifies and keeps an answer.
@@ -128,6 +150,7 @@ fn take(shared: &Shared, answer: &PolicyAnswer, tag: &str, held: Option<&Policy>
     shared.link.add_urls(&policy.body.config.access_points);
     if changed {
         tracing::info!(version = policy.leaf.version, offers = policy.body.offers.len(), "policy changed");
+        narrate::offers(held.map_or(&[][..], |held| &held.body.offers), &policy.body.offers);
         // Whatever failed may succeed under another policy.
         shared.programs.hurry();
         shared.records.hurry();

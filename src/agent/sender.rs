@@ -12,6 +12,7 @@ use crate::{
         reason::Reason,
     },
     transport::backoff::Backoff,
+    trust::envelope::Envelope,
     wire::status::{BATCH_MESSAGES_MAX, Outcome, RECEIPT_TYPE, Receipt, STATUS_PURPOSE, SignedBatch, StatusBatch},
 };
 
@@ -66,6 +67,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     tokio::time::sleep(backoff.next()).await;
                 }
             }
+            Err(SendError::Link(error)) => {
+                if !error.is_turned_away() {
+                    tracing::warn!(%error, "status messages were not delivered; they are kept");
+                }
+                shared.link.rest(&error, &mut backoff).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "status messages were not delivered; they are kept");
                 tokio::time::sleep(backoff.next()).await;
@@ -98,16 +105,25 @@ async fn send(shared: &Shared, limit: usize) -> Result<Sent, SendError> {
 async fn deliver(shared: &Shared, messages: Vec<(u64, StatusMessage)>) -> Result<Outcome, SendError> {
     let batch = signed(shared, messages)?;
     let (envelope, url) = shared.link.status(&batch).await?;
+    outcome(shared, &envelope, &url, &batch.batch, "status messages").ok_or(SendError::NoReceipt)
+}
+
+/// What the site signed that became of this very text; `None` if it signed nothing of the kind: then whoever gave the
+/// receipt is not believed any more.
+pub(super) fn outcome(shared: &Shared, envelope: &Envelope, url: &str, text: &str, what: &str) -> Option<Outcome> {
     let session = shared.session();
-    let receipt = envelope.open(RECEIPT_TYPE, &session.keys).map_err(|error| error.to_string()).and_then(|text| {
-        let receipt: Receipt = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let fits = receipt.sender == session.id && receipt.batch == Digest::of(batch.batch.as_bytes());
-        if fits { Ok(receipt) } else { Err("it is the receipt of another batch".to_owned()) }
+    let receipt = envelope.open(RECEIPT_TYPE, &session.keys).map_err(|error| error.to_string()).and_then(|signed| {
+        let receipt: Receipt = serde_json::from_str(signed).map_err(|error| error.to_string())?;
+        let fits = receipt.sender == session.id && receipt.batch == Digest::of(text.as_bytes());
+        if fits { Ok(receipt) } else { Err("it is the receipt of something else".to_owned()) }
     });
-    receipt.map(|receipt| receipt.outcome).map_err(|text| {
-        shared.distrust(&url, Reason::SignatureInvalid, &format!("its receipt for status messages: {text}"));
-        SendError::NoReceipt
-    })
+    match receipt {
+        Ok(receipt) => Some(receipt.outcome),
+        Err(why) => {
+            shared.distrust(url, Reason::SignatureInvalid, &format!("its receipt for {what}: {why}"));
+            None
+        }
+    }
 }
 
 fn signed(shared: &Shared, messages: Vec<(u64, StatusMessage)>) -> Result<SignedBatch, AgentError> {

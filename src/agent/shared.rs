@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     content::Cache,
     link::Link,
     messages::{self, About},
+    narrate,
     run::Launcher,
     session::Session,
     store::{Standing, Store, StoreError},
@@ -83,7 +85,20 @@ impl Shared {
 
     /// Puts a report into the outbox, once for every change.
     pub(super) fn say(&self, about: About, standing: Standing, detail: &str) -> Result<(), StoreError> {
-        if self.store.say(&about.report(standing, detail, clock::now()))? {
+        self.say_until(about, standing, detail, None)
+    }
+
+    /// As [`Shared::say`]; the log also tells when a wait ends by the clock.
+    pub(super) fn say_until(
+        &self,
+        about: About,
+        standing: Standing,
+        detail: &str,
+        until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let report = about.report(standing, detail, clock::now());
+        if self.store.say(&report)? {
+            narrate::standing(&report.message, until);
             self.outbox.notify_one();
         }
         Ok(())

@@ -20,7 +20,7 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How an agent is run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// The join file that `waybill token create` wrote, or - for standard input; needed once
+    /// The join file that `waybill token create` wrote, or - for standard input; needed once, and again if the site deletes this machine
     #[arg(long, value_name = "FILE")]
     pub join: Option<PathBuf>,
     /// Where the agent keeps everything; made if it does not exist

@@ -8,9 +8,11 @@ use std::{
 
 use super::{
     AgentError, inventory,
+    link::LinkError,
     policy::Policy,
     poll,
     run::{self, journal},
+    sender,
     session::{Session, SessionError},
     shared::Shared,
     view::{POLICY, View},
@@ -24,10 +26,16 @@ use crate::{
         renewal,
     },
     trust::identity::Role,
+    wire::{
+        inventory::{INVENTORY_PURPOSE, Inventory, InventoryReport, SignedInventory},
+        status::Outcome,
+    },
 };
 
 /// Topic of the digest of the inventory that the site has.
 const SENT_INVENTORY: &str = "inventory";
+/// Topic of the number of the last inventory.
+const INVENTORY_SEQUENCE: &str = "inventorySequence";
 /// A distribution point that says nothing for this long is left for the next.
 const CONTENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -37,18 +45,27 @@ pub(super) async fn send_inventory(shared: Arc<Shared>) {
     loop {
         let held = shared.store.get::<Policy>(POLICY).ok().flatten();
         let interval = poll::interval(held.as_ref());
-        let pause = match send_if_changed(&shared).await {
-            Ok(()) => {
-                backoff.reset();
-                interval + jitter(interval / 8)
-            }
-            Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "the inventory was not delivered");
-                backoff.next()
+        let done = send_if_changed(&shared).await;
+        let rest = async {
+            match done.map_err(|error| error.downcast::<LinkError>()) {
+                Ok(()) => {
+                    backoff.reset();
+                    tokio::time::sleep(interval + jitter(interval / 8)).await;
+                }
+                Err(Ok(error)) => {
+                    if !error.is_turned_away() {
+                        tracing::warn!(%error, "the inventory was not delivered");
+                    }
+                    shared.link.rest(&error, &mut backoff).await;
+                }
+                Err(Err(error)) => {
+                    tracing::warn!(error = %format!("{error:#}"), "the inventory was not delivered");
+                    tokio::time::sleep(backoff.next()).await;
+                }
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = rest => {}
             () = shared.inventory.notified() => {}
         }
     }
@@ -61,9 +78,25 @@ async fn send_if_changed(shared: &Shared) -> anyhow::Result<()> {
     if shared.store.get::<Digest>(SENT_INVENTORY)? == Some(digest) {
         return Ok(());
     }
-    shared.link.inventory(&inventory).await?;
-    shared.store.put(SENT_INVENTORY, &digest)?;
-    Ok(())
+    let signed = signed(shared, inventory)?;
+    let (envelope, url) = shared.link.inventory(&signed).await?;
+    match sender::outcome(shared, &envelope, &url, &signed.report, "inventory") {
+        Some(Outcome::Stored { .. }) => Ok(shared.store.put(SENT_INVENTORY, &digest)?),
+        Some(Outcome::Refused { why }) => anyhow::bail!("the site refuses it: {why}"),
+        None => anyhow::bail!("the access point gave no receipt that the site signed"),
+    }
+}
+
+/// Signs an inventory under a number that was never used; it is durable before it leaves, so that none comes twice.
+fn signed(shared: &Shared, inventory: Inventory) -> anyhow::Result<SignedInventory> {
+    let session = shared.session();
+    let last = shared.store.get::<u64>(INVENTORY_SEQUENCE)?.unwrap_or_default();
+    let sequence = clock::now_unix_ms().unsigned_abs().max(last + 1);
+    shared.store.put(INVENTORY_SEQUENCE, &sequence)?;
+    let report = InventoryReport { client: session.id.clone(), sequence, inventory };
+    let report = serde_json::to_string(&report)?;
+    let signature = shared.key.sign(INVENTORY_PURPOSE, report.as_bytes())?;
+    Ok(SignedInventory { report, signature, certificate: session.certificate_pem.clone() })
 }
 
 /// Keeps the certificate fresh.

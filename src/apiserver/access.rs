@@ -1,10 +1,14 @@
 //! Who asks, and what they may do. Three kinds of identity with fixed rules; the same rules answer requests,
 //! SelfSubjectAccessReview and SelfSubjectRulesReview.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::{delegated::Delegated, failure::Failure};
+
 /// Who shows no certificate: reaches health and version only.
-pub(super) const ANONYMOUS: &str = "system:anonymous";
+const ANONYMOUS: &str = "system:anonymous";
 
 /// Whom a client acts as. The certificate for it has the identity's user as CN and its group as O.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +52,14 @@ impl Identity {
 }
 
 /// An authenticated caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct User {
     pub(super) name: String,
     pub(super) groups: Vec<String>,
+    /// As a cluster's API server knows the user; empty for those of this server's own certificates.
+    pub(super) uid: String,
+    /// Likewise.
+    pub(super) extra: BTreeMap<String, Vec<String>>,
 }
 
 impl From<&Identity> for User {
@@ -64,7 +72,12 @@ impl User {
     /// A caller of these groups; everybody who is authenticated is in one more.
     pub(super) fn new(name: String, mut groups: Vec<String>) -> User {
         groups.push("system:authenticated".into());
-        User { name, groups }
+        User { name, groups, ..User::default() }
+    }
+
+    /// Who shows neither certificate nor token.
+    pub(super) fn anonymous() -> User {
+        User { name: ANONYMOUS.to_owned(), ..User::default() }
     }
 
     /// Whether the caller may speak in another's name.
@@ -93,6 +106,32 @@ struct Rule {
     resources: Vec<&'static str>,
     /// Holds only where the request names one object.
     named_only: bool,
+}
+
+/// Who decides about callers.
+pub(super) enum Authority {
+    /// This server, by its own certificates and rules.
+    Own(Access),
+    /// A cluster's API server.
+    Cluster(Delegated),
+}
+
+impl Authority {
+    /// Whether the user may do this to a resource.
+    pub(super) async fn allows(&self, user: &User, action: Action<'_>) -> Result<bool, Failure> {
+        match self {
+            Self::Own(access) => Ok(access.allows(user, action)),
+            Self::Cluster(cluster) => cluster.allows(user, action).await,
+        }
+    }
+
+    /// Whether the user may use this path outside the resources: discovery, schemas, health.
+    pub(super) async fn allows_path(&self, user: &User, verb: &str, path: &str) -> Result<bool, Failure> {
+        match self {
+            Self::Own(access) => Ok(access.allows_path(user, verb, path)),
+            Self::Cluster(cluster) => cluster.allows_path(user, verb, path).await,
+        }
+    }
 }
 
 /// The rules of this server.

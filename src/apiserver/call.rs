@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{header, request::Parts};
 
 use super::{
-    access::{Access, User},
+    access::{Authority, User},
     answer,
     failure::Failure,
     fleet::Fleet,
@@ -21,7 +21,7 @@ use super::{
 pub(super) struct Server {
     pub(super) store: Arc<Store>,
     pub(super) kinds: Kinds,
-    pub(super) access: Access,
+    pub(super) authority: Authority,
     pub(super) fleet: Option<Fleet>,
 }
 

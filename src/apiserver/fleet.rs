@@ -148,6 +148,27 @@ pub struct Fleet {
     pub call: FleetCall,
 }
 
+impl Fleet {
+    /// The same resources, answered only while `holds` says so.
+    #[must_use]
+    pub fn only_while(self, holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let (holds, inner) = (Arc::new(holds), self.call);
+        let call: FleetCall = Arc::new(move |request| {
+            let (holds, answer) = (holds.clone(), inner(request));
+            let over =
+                || Failure::plain(503, "ServiceUnavailable", "this instance of the site server may not act any more");
+            Box::pin(async move {
+                if !holds() {
+                    return Err(over());
+                }
+                let answer = answer.await;
+                if holds() { answer } else { Err(over()) }
+            })
+        });
+        Self { resources: self.resources, call }
+    }
+}
+
 impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet").field("resources", &self.resources).finish_non_exhaustive()

@@ -33,6 +33,7 @@ mod table;
 mod admit;
 mod collector;
 mod definitions;
+mod delegated;
 mod delete;
 mod housekeeping;
 mod identity;
@@ -54,9 +55,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use access::{ADMINS, COMPONENTS, Identity, VIEWERS};
+pub use delegated::AUDIENCE;
 pub use store::OpenError;
 
-use access::{Access, User};
+use access::{Access, Authority, User};
 use call::Server;
 use kinds::Kinds;
 use store::Store;
@@ -72,6 +74,25 @@ pub struct Options {
     pub crds: Vec<Value>,
     /// Resources served from elsewhere.
     pub fleet: Option<fleet::Fleet>,
+    /// Who decides about callers.
+    pub callers: Callers,
+}
+
+/// Who decides about callers.
+#[derive(Clone, Default)]
+pub enum Callers {
+    /// This server: its own certificates, fixed rules.
+    #[default]
+    Own,
+    /// The API server of a cluster, asked through this client: tokens of audience [`AUDIENCE`], and the cluster's rules. The
+    /// built-in kinds are the cluster's too, and not served here.
+    Cluster(kube::Client),
+}
+
+impl std::fmt::Debug for Callers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Callers::Own) { "Own" } else { "Cluster" })
+    }
 }
 
 /// The API server. A clone is another handle on the same one; it ends with its last handle and client.
@@ -89,8 +110,12 @@ impl ApiServer {
     pub fn open(options: Options) -> Result<ApiServer, OpenError> {
         let more = options.fleet.as_ref().map(fleet::kinds).transpose();
         let more = more.map_err(|(name, reason)| OpenError::Definition { name, reason })?.unwrap_or_default();
-        let kinds =
-            Kinds::new(&options.crds, more).map_err(|e| OpenError::Definition { name: e.name, reason: e.reason })?;
+        let builtin = match options.callers {
+            Callers::Own => kinds::builtin::kinds(),
+            Callers::Cluster(_) => vec![],
+        };
+        let kinds = Kinds::new(builtin, &options.crds, more)
+            .map_err(|e| OpenError::Definition { name: e.name, reason: e.reason })?;
         let store = Store::open(&options.database, &|resource, object| {
             if let Some(kind) = kinds.stored_as(resource) {
                 kinds::view(kind, object);
@@ -98,10 +123,15 @@ impl ApiServer {
         })?;
         let failed =
             |e: store::Refusal| OpenError::Definition { name: "the initial objects".into(), reason: e.to_string() };
-        namespaces::prepare(&store).map_err(failed)?;
-        definitions::publish(&store, &options.crds).map_err(failed)?;
-        let access = Access::new(kinds.iter().map(|k| k.group.clone()));
-        let server = Arc::new(Server { store: Arc::new(store), kinds, access, fleet: options.fleet });
+        let authority = match options.callers {
+            Callers::Own => {
+                namespaces::prepare(&store).map_err(failed)?;
+                definitions::publish(&store, &options.crds).map_err(failed)?;
+                Authority::Own(Access::new(kinds.iter().map(|k| k.group.clone())))
+            }
+            Callers::Cluster(client) => Authority::Cluster(delegated::Delegated::new(client)),
+        };
+        let server = Arc::new(Server { store: Arc::new(store), kinds, authority, fleet: options.fleet });
         tokio::spawn(housekeeping::keep(Arc::downgrade(&server)));
         Ok(ApiServer { server })
     }

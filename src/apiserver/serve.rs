@@ -41,7 +41,7 @@ fn limits() -> Limits {
 /// Serves until `shutdown` is cancelled.
 pub(super) async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerTls, shutdown: CancellationToken) {
     let router = measured("kubernetes-api", Router::new().fallback(answer).with_state(server));
-    server::serve(listener, tls, router, limits(), Arc::new(|_| true), shutdown).await;
+    server::serve(listener, tls, router, limits(), Arc::new(|_| Ok(())), shutdown).await;
 }
 
 async fn answer(State(server): State<Arc<Server>>, peer: Peer, request: Request) -> Response {

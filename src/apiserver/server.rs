@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Response, header, request::Parts};
 
 use super::{
-    access::{ANONYMOUS, Action, User, is_public},
+    access::{Action, Authority, User, is_public},
     answer::{self, Answer, Style},
     body,
     call::{Call, Server, not_this_method},
@@ -57,16 +57,19 @@ impl Server {
         let selected = FieldSelector::parse(query.get("fieldSelector"), &["metadata.name"]).ok();
         let name = selected.as_ref().and_then(FieldSelector::name);
         let route = path::route(&parts.method, &decoded, watching, name);
-        let user = match (user, &route) {
-            (Some(user), _) => impersonated(user, parts)?,
+        let user = match (&self.authority, user) {
+            (Authority::Own(_), Some(user)) => impersonated(user, parts)?,
             // credentials that are nobody's; only certificates are known here
-            (None, _) if parts.headers.contains_key(header::AUTHORIZATION) => return Err(Failure::unauthorized()),
-            (None, _) => User { name: ANONYMOUS.into(), groups: vec![] },
+            (Authority::Own(_), None) if parts.headers.contains_key(header::AUTHORIZATION) => {
+                return Err(Failure::unauthorized());
+            }
+            (Authority::Own(_), None) => User::anonymous(),
+            (Authority::Cluster(cluster), _) => cluster.user(&parts.headers).await?.unwrap_or_else(User::anonymous),
         };
         match route {
             Route::Other(page) => {
                 let verb = parts.method.as_str().to_lowercase();
-                if !is_public(&page) && !self.access.allows_path(&user, &verb, &page) {
+                if !is_public(&page) && !self.authority.allows_path(&user, &verb, &page).await? {
                     let why = format!("User {:?} cannot {verb} path {page:?}", user.name);
                     return Err(Failure::plain(403, "Forbidden", format!("forbidden: {why}")).with_causes(vec![]));
                 }
@@ -88,7 +91,7 @@ impl Server {
         B: hyper::body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        if !self.access.allows(user, action(&request)) {
+        if !self.authority.allows(user, action(&request)).await? {
             return Err(forbidden(user, &request));
         }
         let Some(kind) = self.kinds.find(&request.group, &request.version, &request.resource) else {

@@ -20,7 +20,7 @@ use self::{heard::HeardOf, published::Published};
 use crate::trust::envelope::Envelope;
 use crate::wire::{
     access::{BadContent, Heard},
-    inventory::Inventory,
+    inventory::SignedInventory,
     status::SignedBatch,
 };
 
@@ -46,8 +46,8 @@ pub enum Refusal {
 pub trait Upstream: Send + Sync {
     /// Stores a batch durably, once, or refuses it for good; either is said by a `status::Receipt` that the site signed.
     fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>>;
-    /// Takes a client's inventory.
-    fn inventory(&self, client: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// Stores a client's inventory durably, or refuses it for good; either is said by a `status::Receipt`.
+    fn inventory(&self, client: String, inventory: SignedInventory) -> BoxFuture<'_, Result<Envelope, Refusal>>;
     /// Takes a complaint about bytes that a distribution point delivered.
     fn bad_content(&self, client: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>>;
     /// Notes which clients polled.

@@ -1,6 +1,6 @@
 //! What clients read: one snapshot of policy, indexed. Swapped as a whole; answers polls without I/O.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
@@ -10,6 +10,7 @@ use crate::{
     wire::{
         access::{Locations, PointRef, Snapshot},
         policy::{Leaf, PolicyAnswer, PolicyRoot, ROOT_LIFETIME},
+        turned_away::TurnedAway,
     },
 };
 
@@ -34,7 +35,7 @@ pub struct Published {
     bodies: HashMap<Digest, String>,
     records: HashMap<Digest, Envelope>,
     locations: HashMap<Digest, Vec<PointRef>>,
-    blocked: BTreeSet<String>,
+    turned_away: BTreeMap<String, TurnedAway>,
 }
 
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Published {
     /// # Errors
     /// If its parts do not fit together.
     pub fn new(snapshot: Snapshot, records: HashMap<Digest, Envelope>) -> Result<Self, SnapshotError> {
-        let Snapshot { root: envelope, leaves, bodies, records: _, locations, blocked } = snapshot;
+        let Snapshot { root: envelope, leaves, bodies, records: _, locations, blocked, deleted } = snapshot;
         let root: PolicyRoot =
             serde_json::from_str(&envelope.payload).map_err(|error| SnapshotError::Root(error.to_string()))?;
         let tree = MerkleTree::new(leaves.iter().map(leaf_bytes));
@@ -80,7 +81,11 @@ impl Published {
             bodies,
             records,
             locations: locations.into_iter().map(|(version, points)| (version.content, points)).collect(),
-            blocked: blocked.into_iter().collect(),
+            turned_away: blocked
+                .into_iter()
+                .map(|client| (client, TurnedAway::Blocked))
+                .chain(deleted.into_iter().map(|client| (client, TurnedAway::Deleted)))
+                .collect(),
         })
     }
 
@@ -121,10 +126,12 @@ impl Published {
         Locations { points }
     }
 
-    /// Whether an administrator blocked this client.
-    #[must_use]
-    pub fn is_blocked(&self, client: &str) -> bool {
-        self.blocked.contains(client)
+    /// Whether this client may call, as far as the site has said.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits(&self, client: &str) -> Result<(), TurnedAway> {
+        self.turned_away.get(client).map_or(Ok(()), |why| Err(*why))
     }
 
     /// The signed root's epoch and version, which together never go back; zeros while there is none.

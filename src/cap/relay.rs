@@ -26,10 +26,11 @@ use crate::{
             BadContent, Heard, RELAY_BAD_CONTENT_PATH, RELAY_HEARD_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH,
             Relayed, SITE_RECORD_PATH, SNAPSHOT_PATH, Snapshot,
         },
-        inventory::Inventory,
+        inventory::SignedInventory,
         policy::{PolicyRoot, ROOT_TYPE},
         record::RECORD_TYPE,
         status::SignedBatch,
+        turned_away::TurnedAway,
     },
 };
 
@@ -54,6 +55,9 @@ pub enum RelayError {
     /// The site's answer was cut off, too long or no answer.
     #[error("the site's answer to {0} cannot be read")]
     Answer(&'static str, #[source] AnswerError),
+    /// The site lets this access point in no more.
+    #[error("the site turns this access point away: {0}")]
+    TurnedAway(TurnedAway),
     /// The site answered with an error.
     #[error("the site answered {1} to {0}")]
     Status(&'static str, reqwest::StatusCode),
@@ -162,6 +166,9 @@ impl Relay {
         if answer.status() == reqwest::StatusCode::NOT_MODIFIED {
             return Ok(());
         }
+        if let Some(why) = answer::turned_away(&answer) {
+            return Err(RelayError::TurnedAway(why));
+        }
         if !answer.status().is_success() {
             return Err(RelayError::Status("a snapshot poll", answer.status()));
         }
@@ -235,6 +242,15 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Passes something on that its client signed, and gives the site's receipt.
+    async fn pass_on<T: Serialize>(&self, path: &str, relayed: Relayed<T>) -> Result<Envelope, Refusal> {
+        let answer = self.post(path, &relayed).await?;
+        let receipt = answer::json(answer, ANSWER_BYTES_MAX).await;
+        receipt.map_err(|_| Refusal::Unavailable("the site's answer was cut off; keep it".to_owned()))
+    }
+}
+
 /// Reads a snapshot of bounded size, on a thread that may take its time.
 async fn read_snapshot(answer: reqwest::Response) -> Result<Snapshot, RelayError> {
     let encoding = answer.headers().get(reqwest::header::CONTENT_ENCODING);
@@ -248,15 +264,11 @@ async fn read_snapshot(answer: reqwest::Response) -> Result<Snapshot, RelayError
 
 impl Upstream for Relay {
     fn status(&self, client: String, batch: SignedBatch) -> BoxFuture<'_, Result<Envelope, Refusal>> {
-        Box::pin(async move {
-            let answer = self.post(RELAY_STATUS_PATH, &Relayed { client, body: batch }).await?;
-            let receipt = answer::json(answer, ANSWER_BYTES_MAX).await;
-            receipt.map_err(|_| Refusal::Unavailable("the site's answer was cut off; keep it".to_owned()))
-        })
+        Box::pin(self.pass_on(RELAY_STATUS_PATH, Relayed { client, body: batch }))
     }
 
-    fn inventory(&self, client: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>> {
-        Box::pin(async move { self.post(RELAY_INVENTORY_PATH, &Relayed { client, body: inventory }).await.map(|_| ()) })
+    fn inventory(&self, client: String, inventory: SignedInventory) -> BoxFuture<'_, Result<Envelope, Refusal>> {
+        Box::pin(self.pass_on(RELAY_INVENTORY_PATH, Relayed { client, body: inventory }))
     }
 
     fn bad_content(&self, client: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>> {

@@ -24,7 +24,7 @@ use crate::{
             BAD_CONTENT_BYTES_MAX, BAD_CONTENT_PATH, BadContent, INVENTORY_PATH, LOCATIONS_PATH, LONG_POLL_SECS_MAX,
             POLICY_PATH, RECORD_PATH, STATUS_PATH,
         },
-        inventory::{INVENTORY_BYTES_MAX, Inventory},
+        inventory::{SIGNED_INVENTORY_BYTES_MAX, SignedInventory},
         status::{BATCH_BYTES_MAX, SignedBatch},
     },
 };
@@ -39,7 +39,7 @@ pub fn router(cap: Cap) -> Router {
         .route(&format!("{RECORD_PATH}/{{digest}}"), get(record))
         .route(&format!("{LOCATIONS_PATH}/{{digest}}"), get(locations))
         .route(STATUS_PATH, post(status).layer(DefaultBodyLimit::max(STATUS_BODY_BYTES_MAX)))
-        .route(INVENTORY_PATH, post(inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX)))
+        .route(INVENTORY_PATH, post(inventory).layer(DefaultBodyLimit::max(SIGNED_INVENTORY_BYTES_MAX)))
         .route(BAD_CONTENT_PATH, post(bad_content).layer(DefaultBodyLimit::max(BAD_CONTENT_BYTES_MAX)));
     require_role(&[Role::Client], routes).with_state(cap)
 }
@@ -110,11 +110,14 @@ async fn status(State(cap): State<Cap>, peer: PeerIdentity, body: Bytes) -> Resp
 }
 
 async fn inventory(State(cap): State<Cap>, peer: PeerIdentity, body: Bytes) -> Response {
-    let inventory: Inventory = match read(&body) {
+    let inventory: SignedInventory = match read(&body) {
         Ok(inventory) => inventory,
         Err(refusal) => return refusal.into_response(),
     };
-    done(cap.upstream.inventory(peer.id, inventory).await)
+    match cap.upstream.inventory(peer.id, inventory).await {
+        Ok(receipt) => Json(receipt).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn bad_content(State(cap): State<Cap>, peer: PeerIdentity, body: Bytes) -> Response {

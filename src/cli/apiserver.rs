@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::point::stop_on_signal;
 use crate::{
-    apiserver::{ApiServer, OpenError, Options, credentials::Credentials},
+    apiserver::{ApiServer, Callers, OpenError, Options, credentials::Credentials},
     clock,
     transport::{install_crypto, serving::Serving, tls::ServerTls},
     trust::ca::{SERVING_LIFETIME, USER_LIFETIME},
@@ -53,8 +53,9 @@ impl Apiserver {
             None => compiled_in()?,
         };
         let credentials = Credentials::load_or_create(&state.join("api"), USER_LIFETIME, clock::now())?;
-        let server = ApiServer::open(Options { database: state.join("api.db"), crds, fleet: None })
-            .map_err(|error| placed(error, &definitions.unwrap_or_default()))?;
+        let server =
+            ApiServer::open(Options { database: state.join("api.db"), crds, fleet: None, callers: Callers::Own })
+                .map_err(|error| placed(error, &definitions.unwrap_or_default()))?;
         let listener = tokio::net::TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;

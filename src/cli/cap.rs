@@ -16,7 +16,7 @@ use crate::{
         session::{Session, SessionError},
     },
     trust::identity::Role,
-    wire::inventory::INVENTORY_BYTES_MAX,
+    wire::inventory::SIGNED_INVENTORY_BYTES_MAX,
 };
 
 /// What is still under way when the process stops is left behind after this time; senders keep what was not acknowledged.
@@ -57,7 +57,10 @@ async fn run(common: Common) -> Result<()> {
     let (publish, published) = watch::channel(Arc::new(relay.stored()?));
     let cap = Cap::new(published.clone(), relay.clone());
     let router = routes::router(cap.clone());
-    let allowed: Allowed = Arc::new(move |peer| peer.role != Role::Client || !published.borrow().is_blocked(&peer.id));
+    let allowed: Allowed = Arc::new(move |peer| match peer.role {
+        Role::Client => published.borrow().admits(&peer.id),
+        _ => Ok(()),
+    });
     let swap = |session: &Session| -> Result<(), SessionError> {
         relay.replace_client(http(session)?);
         device.present(session);
@@ -65,7 +68,7 @@ async fn run(common: Common) -> Result<()> {
     };
     tracing::info!(name = %device.session.id, url = %device.url, "the client access point serves");
     // The largest that any route takes.
-    let limits = Limits { body_bytes_max: INVENTORY_BYTES_MAX, ..Limits::default() };
+    let limits = Limits { body_bytes_max: SIGNED_INVENTORY_BYTES_MAX, ..Limits::default() };
     let served = serve(listener, tls, router, limits, allowed, shutdown.clone());
     tokio::select! {
         () = served => {}

@@ -12,7 +12,7 @@ use crate::{
         client::{Listener, Timeouts},
         limits::Limits,
         renewal,
-        server::serve,
+        server::{Allowed, serve},
         session::{Session, SessionError},
     },
     trust::identity::Role,
@@ -55,7 +55,7 @@ async fn run(common: Common) -> Result<()> {
         Ok(())
     };
     tracing::info!(name = %device.session.id, url = %device.url, "the distribution point serves");
-    let allowed = Arc::new(|_: &_| true);
+    let allowed: Allowed = Arc::new(|_| Ok(()));
     tokio::select! {
         () = serve(listener, tls, dp.router(), Limits::default(), allowed, shutdown.clone()) => {}
         () = renewal::keep(device.session.clone(), state, Role::Dp, &device.names, swap) => {}

@@ -14,6 +14,7 @@ mod messages;
 mod point;
 mod release;
 mod show;
+mod site;
 mod status;
 mod sync;
 mod token;
@@ -40,6 +41,7 @@ struct Cli {
 enum Verb {
     Demo(demo::Demo),
     Up(up::Up),
+    Site(site::Site),
     Agent(agent::Agent),
     Dp(dp::DpVerb),
     Cap(cap::CapVerb),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Demo(verb) => verb.run().map(|()| 0),
         Verb::Up(verb) => verb.run().map(|()| 0),
+        Verb::Site(verb) => verb.run().map(|()| 0),
         Verb::Agent(verb) => verb.run(out).map(|()| 0),
         Verb::Dp(verb) => verb.run().map(|()| 0),
         Verb::Cap(verb) => verb.run().map(|()| 0),

@@ -33,7 +33,7 @@ const PORT_FILE: &str = "port";
 /// Options of a distribution point and of an access point
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
-    /// Join file from `waybill token create`, or - for standard input; needed once
+    /// Join file from `waybill token create`, or - for standard input; needed once, and again if the site deletes this machine
     #[arg(long, value_name = "FILE")]
     join: Option<PathBuf>,
     /// Directory for identity, database and content; made if it does not exist

@@ -31,6 +31,10 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| escaped(&cell)).collect());
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Writes it for a terminal or for a pipe.
     pub(super) fn write(&self, out: &mut impl Write, terminal: bool) -> io::Result<()> {
         if !terminal {

@@ -54,7 +54,7 @@ async fn gather(client: &Client) -> Result<Value> {
         .map(|one| {
             let status = json!(one.status);
             json!({"namespace": one.namespace(), "name": one.name_any(), "sourceVersion": status["sourceVersion"],
-                "ready": ready(&status), "points": points(one, &locations), "distribution": status["distribution"]})
+                "ready": ready(&status), "text": held_up(&status), "points": points(one, &locations), "distribution": status["distribution"]})
         })
         .collect();
     let advertisements: Vec<Value> = advertisements
@@ -62,7 +62,7 @@ async fn gather(client: &Client) -> Result<Value> {
         .map(|one| {
             let status = json!(one.status);
             json!({"namespace": one.namespace(), "name": one.name_any(), "ready": ready(&status),
-                "health": status["health"], "clients": status["clients"], "messages": status["messages"]})
+                "text": held_up(&status), "health": status["health"], "clients": status["clients"], "messages": status["messages"]})
         })
         .collect();
     let sites: Vec<Value> = sites
@@ -77,11 +77,18 @@ async fn gather(client: &Client) -> Result<Value> {
     Ok(json!({"sites": sites, "packages": packages, "advertisements": advertisements}))
 }
 
+fn ready_condition(status: &Value) -> Option<&Value> {
+    status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready")
+}
+
+/// What keeps an object from being ready, in its own words.
+fn held_up(status: &Value) -> Option<String> {
+    ready_condition(status).filter(|ready| ready["status"] != "True").map(|ready| cell(ready, "message"))
+}
+
 /// The condition Ready as one word or the reason why not.
 fn ready(status: &Value) -> String {
-    let conditions = status["conditions"].as_array();
-    let ready = conditions.into_iter().flatten().find(|one| one["type"] == "Ready");
-    match ready {
+    match ready_condition(status) {
         None => "Unknown".to_owned(),
         Some(ready) if ready["status"] == "True" => "True".to_owned(),
         Some(ready) => cell(ready, "reason"),
@@ -128,6 +135,10 @@ fn write(page: &Value, out: &mut impl Write) -> Result<()> {
             writeln!(out, "  allow it with `waybill sync acknowledge {held}`")?;
         }
     }
+    let held = held(page);
+    if !held.is_empty() {
+        section(out, "Held up", held)?;
+    }
     section(out, "Packages", packages(page))?;
     section(out, "Package summary: distribution points", package_summary(page))?;
     section(out, "Advertisements: clients", advertisements(page))?;
@@ -147,6 +158,17 @@ fn section(out: &mut impl Write, title: &str, table: Table) -> Result<()> {
 
 fn named(object: &Value) -> String {
     format!("{}/{}", cell(object, "namespace"), cell(object, "name"))
+}
+
+/// Whatever is not ready, with its reason and the remedy.
+fn held(page: &Value) -> Table {
+    let mut table = Table::new(&["KIND", "NAME", "REASON", "WHAT"]);
+    for (kind, list) in [("Package", "packages"), ("Advertisement", "advertisements")] {
+        for one in rows(page, list).filter(|one| one["text"].is_string()) {
+            table.row([kind.to_owned(), named(one), cell(one, "ready"), cell(one, "text")]);
+        }
+    }
+    table
 }
 
 fn packages(page: &Value) -> Table {

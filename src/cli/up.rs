@@ -50,14 +50,14 @@ pub(super) struct Up {
 }
 
 /// `10.0.0.5` is `10.0.0.5` with the usual port.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let usual = Listen::FIRST_PORT + 1;
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, usual)))
         .map_err(|_| format!("'{text}' is no address; write for instance 0.0.0.0:{usual}"))
 }
 
-fn span(text: &str) -> Result<Span, String> {
+pub(super) fn span(text: &str) -> Result<Span, String> {
     Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90m"))
 }
 

@@ -50,7 +50,8 @@ impl Reconciled for Advertisement {
                 .await?
         };
         let clients = count(&members, &rows);
-        let health = advertisement_health(members.len(), usize::try_from(clients.failed).unwrap_or(0));
+        let stalled = matches!(outcome, Some(Outcome::Stalled(..)));
+        let health = advertisement_health(members.len(), usize::try_from(clients.failed).unwrap_or(0), stalled);
         let messages = MessageCounts {
             received: number(messages.received),
             failed_to_start: number(messages.failed_to_start),

@@ -1,13 +1,18 @@
 //! What every reconcile may use. Built once by `site`; cheap to share.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use kube::{
     Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use super::{looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
@@ -43,9 +48,14 @@ pub struct Revision {
     pub root: PathBuf,
     /// Keeps that directory in place; a clone is held while it is read.
     pub hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
-    /// What the site's status says of it.
+    /// Names everything in a directory of that root, if something else than its place does.
+    pub tree: Option<TreeOf>,
+    /// What the site's status says of it; the default where nothing is applied by git sync, `None` before its first word.
     pub status: Option<crate::api::site::SyncStatus>,
 }
+
+/// A name for all that a directory holds: what has the same name in two revisions is the same. `None` if there is none.
+pub type TreeOf = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
 
 /// What the offer manager computed last.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +110,22 @@ impl Stores {
         })
     }
 
+    /// Whether the watch of this kind has delivered that the object is gone, or on its way out.
+    #[must_use]
+    pub fn have_seen_removed(&self, kind: &str, name: &ObjectName) -> bool {
+        match kind {
+            "Site" => is_leaving(&self.sites, name),
+            "DistributionPoint" => is_leaving(&self.points, name),
+            "ClientAgentConfig" => is_leaving(&self.configs, name),
+            "Package" => is_leaving(&self.packages, name),
+            "Program" => is_leaving(&self.programs, name),
+            "Distribution" => is_leaving(&self.distributions, name),
+            "Collection" => is_leaving(&self.collections, name),
+            "Advertisement" => is_leaving(&self.advertisements, name),
+            _ => true,
+        }
+    }
+
     /// Waits until every watch has listed what there is.
     pub async fn listed(&self) {
         // An end of a watch before it has listed is the end of the process.
@@ -147,6 +173,14 @@ where
     store.state().iter().filter_map(version).max().unwrap_or_default()
 }
 
+fn is_leaving<K>(store: &Store<K>, name: &ObjectName) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let is_it = |object: &K| object.name_any() == name.name && object.namespace().unwrap_or_default() == name.namespace;
+    store.find(|object| is_it(object)).is_none_or(|object| object.meta().deletion_timestamp.is_some())
+}
+
 /// Where a package's source is to be found.
 #[derive(Clone)]
 pub struct SourcePlace {
@@ -185,6 +219,8 @@ pub struct Context {
     pub evaluated: watch::Receiver<Arc<Evaluated>>,
     /// Which manifests are in force.
     pub revision: watch::Receiver<Revision>,
+    /// Held for reading while something is compiled from objects: git sync does not write a revision meanwhile.
+    pub compiling: Arc<RwLock<()>>,
     /// Asks the offer manager to compute again: something in the Kubernetes API changed that it reads.
     pub reevaluate: Arc<tokio::sync::Notify>,
     /// Tells distribution points' long polls to look again.

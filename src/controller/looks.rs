@@ -15,14 +15,21 @@ use crate::{content::digest::Digest, model::identity::ObjectName};
 /// What one reading depended on, and when it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Look {
-    /// What relative directories were relative to: another commit's export is another one.
-    pub(super) base: PathBuf,
-    /// The directory as the package names it.
-    pub(super) directory: String,
+    /// What named the bytes there.
+    pub(super) at: At,
     /// The reconcile request of that time; a new one asks for a new reading.
     pub(super) requested: Option<String>,
     /// What was found.
     pub(super) content: Digest,
+}
+
+/// What names the bytes of a directory, as far as anything does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Its place alone.
+    Place(PathBuf),
+    /// All that it holds, by one name, wherever in whatever export of a commit it lies.
+    Tree(String),
 }
 
 #[derive(Default)]
@@ -103,18 +110,14 @@ mod tests {
     fn a_reading_counts_until_a_word_of_change_another_place_or_its_age() {
         let (looks, package, now) =
             (SourceLooks::default(), ObjectName::new("default", "editor"), Timestamp::UNIX_EPOCH);
-        let look = Look {
-            base: "/fleet".into(),
-            directory: "packages/editor".into(),
-            requested: None,
-            content: Digest::of(b"one"),
-        };
+        let look =
+            Look { at: At::Place("/fleet/packages/editor".into()), requested: None, content: Digest::of(b"one") };
         assert!(!looks.holds(&package, &look, now, HOUR));
         looks.keep(&package, looks.begin(), look.clone(), now);
         assert!(looks.holds(&package, &look, now, HOUR));
         for other in [
-            Look { base: "/other".into(), ..look.clone() },
-            Look { directory: "elsewhere".into(), ..look.clone() },
+            Look { at: At::Place("/other/packages/editor".into()), ..look.clone() },
+            Look { at: At::Tree("1".into()), ..look.clone() },
             Look { requested: Some("now".into()), ..look.clone() },
             Look { content: Digest::of(b"restored"), ..look.clone() },
         ] {

@@ -13,7 +13,7 @@ pub mod error;
 pub mod looks;
 pub mod nudge;
 pub mod pace;
-mod package;
+pub mod package;
 mod placement;
 mod program;
 mod record;

@@ -1,16 +1,16 @@
 //! Reconciles `Package`: source into the library, a new source version if its bytes changed, and a new signed record
 //! if anything that clients see changed. Deleting one removes its content everywhere first.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::{
     Reconciled,
-    context::{Context, SourcePlace, SourceRead},
+    context::{Context, Revision, SourcePlace, SourceRead},
     error::Error,
-    looks::Look,
+    looks::{At, Look},
     placement, record, removal,
     report::Report,
 };
@@ -27,6 +27,7 @@ use crate::{
         versions::{self, PackageKey, VersionRow},
     },
     model::{identity::ObjectName, quantity::display_bytes, reason::Reason, state::LocationState},
+    plan::offer::Obstacle,
 };
 
 /// Sources are read again this often without any event.
@@ -48,20 +49,33 @@ impl Reconciled for Package {
         if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
             ctx.nudge_dependants_of_package(&name);
         }
+        if obstacle(self).is_some() {
+            // The watches have just seen what keeps it from a record: whoever offers it says the same.
+            ctx.reevaluate.notify_one();
+        }
         removal::ensure_finalizer(self, ctx).await?;
-        if ctx.revision.borrow().applying {
-            return Err(Error::Deferred { after: ctx.at_latest(REVISION_WAIT) });
+        let revision = ctx.revision.borrow().clone();
+        let half_a_revision = || Error::Deferred { after: ctx.at_latest(REVISION_WAIT) };
+        if revision.applying {
+            return Err(half_a_revision());
         }
         let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
         if !self.spec.suspend {
-            observe_source(self, &key, ctx).await?;
+            observe_source(self, &key, &revision, ctx).await?;
         }
         let versions = {
             let key = key.clone();
             ctx.database.read(move |connection| versions::list(connection, &key)).await?
         };
         let current = versions.first();
-        record::compile(self, &name, current, ctx).await?;
+        {
+            let _whole = ctx.compiling.try_read().map_err(|_| half_a_revision())?;
+            // Reading a source may take long: by now its programs may be those of another commit.
+            if ctx.revision.borrow().root != revision.root {
+                return Err(half_a_revision());
+            }
+            record::compile(self, &name, current, ctx).await?;
+        }
         placement::apply(&name, ctx).await?;
         let summary = placement::summary(&name, current, ctx).await?;
         let (reason, text) = match (self.spec.suspend, current) {
@@ -74,6 +88,19 @@ impl Reconciled for Package {
         report.next = Some(ctx.at_latest(SOURCE_INTERVAL));
         Ok(report)
     }
+}
+
+/// What keeps the package from a record, as its conditions say of its present generation; `None` if it is as it should be.
+pub(crate) fn obstacle(package: &Package) -> Option<Obstacle> {
+    let observed = &package.status.as_ref()?.observed;
+    if observed.observed_generation != package.metadata.generation {
+        return None;
+    }
+    let ready = observed.conditions.iter().find(|one| one.type_ == "Ready")?;
+    let reason = *Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
+    // Tried again all the same, but no try helps before somebody has done something.
+    let needs_somebody = ready.status == "False" || matches!(reason, Reason::SourceUnavailable | Reason::DiskFull);
+    (reason != Reason::Succeeded).then(|| Obstacle { reason, text: ready.message.clone(), needs_somebody })
 }
 
 fn sentence(version: &VersionRow) -> String {
@@ -94,25 +121,22 @@ fn fields(report: Report, current: Option<&VersionRow>) -> Report {
 
 /// Reads the source, unless nothing can have changed since it was read, and counts a new version if, and only if, its bytes
 /// changed.
-async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> Result<(), Error> {
+async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision, ctx: &Context) -> Result<(), Error> {
     let Source::Directory(directory) = &package.spec.source else { return Ok(()) };
     let current = {
         let key = key.clone();
         ctx.database.read(move |connection| versions::current(connection, &key)).await?
     };
     // Relative sources lie in the tree that the manifests came from, of the same revision.
-    let place = {
-        let revision = ctx.revision.borrow();
-        SourcePlace {
-            content: current.as_ref().map(|version| version.content),
-            directory: directory.path.clone(),
-            base: revision.root.clone(),
-            hold: revision.hold.clone(),
-        }
+    let place = SourcePlace {
+        content: current.as_ref().map(|version| version.content),
+        directory: directory.path.clone(),
+        base: revision.root.clone(),
+        hold: revision.hold.clone(),
     };
+    let at = at(Path::new(&directory.path), revision);
     let look = |content| Look {
-        base: place.base.clone(),
-        directory: place.directory.clone(),
+        at: at.clone(),
         requested: reconcile_requested(&package.metadata).map(str::to_owned),
         content,
     };
@@ -145,6 +169,13 @@ async fn observe_source(package: &Package, key: &PackageKey, ctx: &Context) -> R
         })
         .await?;
     Ok(())
+}
+
+/// What tells whether a source is still the one that was read. A commit that does not touch it names it as before.
+fn at(directory: &Path, revision: &Revision) -> At {
+    let tree = revision.tree.as_ref().and_then(|tree| tree(directory));
+    // An absolute one is the same beneath every root.
+    tree.map_or_else(|| At::Place(revision.root.join(directory)), At::Tree)
 }
 
 /// Whether a point cannot get what it should hold: the library may have lost it, and reading the source brings it back.

@@ -1,7 +1,7 @@
 //! Reconciles `Site`: git sync's state and the component and site system summaries, in bounded form.
 
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Reconciled, context::Context, distribution_point::until_silent, error::Error, report::Report};
 use crate::{
@@ -71,7 +71,7 @@ impl Reconciled for Site {
             .field("epoch", ctx.site.epoch)
             .field("clients", clients)
             .field("health", health.as_str())
-            .field("sync", json!(sync))
+            .field("sync", shown(&sync))
             .field("components", json!(components))
             .field("systems", json!(systems)))
     }
@@ -99,6 +99,11 @@ fn readiness(site: &Site, sync: &SyncStatus) -> Readiness {
         return Readiness::Ready(Reason::Suspended, "suspended: nothing new is offered".into());
     }
     Readiness::Ready(Reason::Succeeded, "serving".into())
+}
+
+/// Nothing where git sync is off.
+fn shown(sync: &SyncStatus) -> Value {
+    if *sync == SyncStatus::default() { Value::Null } else { json!(sync) }
 }
 
 fn number(count: u64) -> i64 {

@@ -10,7 +10,7 @@ use super::{
     column::{count, json, parsed},
     status,
 };
-use crate::trust::identity::Role;
+use crate::{trust::identity::Role, wire::turned_away::TurnedAway};
 
 /// Devices at most: twice the largest fleet that one site is measured with.
 pub const DEVICES_MAX: u64 = 200_000;
@@ -256,14 +256,27 @@ pub fn admission(connection: &Connection, id: &str) -> Result<Admission, DbError
     Ok(if statement.exists([id])? { Admission::Gone } else { Admission::Unknown })
 }
 
-/// Ids of all devices whose connections are refused although their certificates may still live: blocked or deleted.
+/// All devices that are turned away although their certificates may still live, and why.
 ///
 /// # Errors
 /// If the database cannot be read.
-pub fn refused(connection: &Connection) -> Result<Vec<String>, DbError> {
+pub fn turned_away(connection: &Connection) -> Result<BTreeMap<String, TurnedAway>, DbError> {
     let mut statement = connection
-        .prepare_cached("SELECT id FROM devices WHERE blocked <> 0 UNION SELECT id FROM gone_devices ORDER BY id")?;
-    let rows = statement.query_map((), |row| row.get(0))?;
+        .prepare_cached("SELECT id, 1 FROM devices WHERE blocked <> 0 UNION ALL SELECT id, 0 FROM gone_devices")?;
+    let rows = statement.query_map((), |row| {
+        let why = if row.get(1)? { TurnedAway::Blocked } else { TurnedAway::Deleted };
+        Ok((row.get(0)?, why))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Ids of deleted devices of a role whose certificates may still live, in order.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn gone(connection: &Connection, role: Role) -> Result<Vec<String>, DbError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM gone_devices WHERE role = ?1 ORDER BY id")?;
+    let rows = statement.query_map([role.as_str()], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

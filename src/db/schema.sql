@@ -44,7 +44,9 @@ CREATE TABLE inventory (
     client TEXT PRIMARY KEY REFERENCES devices (id) ON DELETE CASCADE,
     hash TEXT NOT NULL,
     document TEXT NOT NULL,
-    received_ms INTEGER NOT NULL
+    received_ms INTEGER NOT NULL,
+    -- The client's own number of it: a lower one is an old inventory.
+    sequence INTEGER NOT NULL DEFAULT 0
 );
 
 -- Never deleted from: a version number is never used again, also not after the package was deleted.

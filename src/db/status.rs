@@ -1,6 +1,8 @@
 //! Where every client stands with every advertisement, folded from its messages as they are stored. A row outlives the
 //! messages it came from. Clients that have said nothing have no row: membership says who is targeted.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
@@ -221,6 +223,26 @@ pub fn states(connection: &Connection, advertisement: &ObjectName) -> Result<Vec
         Ok((row.get("client")?, parsed(row, "state", RunState::parse)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Those of these clients and advertisements whose program runs, as far as its client has said.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn running(
+    connection: &Connection,
+    pairs: Vec<(String, ObjectName)>,
+) -> Result<BTreeSet<(String, ObjectName)>, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM client_status WHERE client = ?1 AND namespace = ?2 AND advertisement = ?3 AND state = ?4",
+    )?;
+    let mut running = BTreeSet::new();
+    for (client, name) in pairs {
+        if statement.exists((&client, &name.namespace, &name.name, RunState::Running.as_str()))? {
+            running.insert((client, name));
+        }
+    }
+    Ok(running)
 }
 
 /// Where one client stands with all advertisements it has spoken of.

@@ -211,6 +211,7 @@ async fn follow(shared: &Arc<Shared>) {
             }
             None => {}
             Some(why) => {
+                shared.changed.notify_one(); // The site should hear what could not be kept here.
                 tracing::warn!(%why, "no assignment from the site; going on with the last one");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);

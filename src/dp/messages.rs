@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::trouble::Failure;
 use crate::{
     content::{Fault, FaultKind},
     model::{
@@ -95,6 +96,22 @@ impl About<'_> {
     pub(super) fn removal_failed(&self, why: &str) -> StatusMessage {
         let text = format!("{} could not remove {} and tries again: {why}", self.point, self.what());
         self.message((Severity::Warning, MessageType::Detail, 2332), text)
+    }
+}
+
+/// The point's own database cannot be written, so that nothing else can be told either. SMS had no number for this.
+pub(super) fn database_failed(point: &str, failure: &Failure) -> StatusMessage {
+    let what = if failure.is_full { "its disk is full; make room there" } else { "see its log" };
+    StatusMessage {
+        time_ms: failure.at_ms,
+        severity: Severity::Error,
+        message_type: MessageType::Milestone,
+        component: Component::DistributionPoint,
+        message_id: 0,
+        text: format!("{point} cannot write its database: {what}. Other messages come late ({})", failure.why),
+        reason: Some(if failure.is_full { Reason::DiskFull } else { Reason::Retrying }),
+        state: None,
+        attributes: [(DISTRIBUTION_POINT.to_owned(), point.to_owned())].into(),
     }
 }
 

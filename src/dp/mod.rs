@@ -14,6 +14,7 @@ mod messages;
 mod report;
 mod store;
 mod task;
+mod trouble;
 mod work;
 
 use std::io::{self, Read};

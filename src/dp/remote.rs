@@ -101,6 +101,9 @@ impl SiteEnd for Remote {
 
 /// Reads a JSON answer of bounded size.
 async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, SiteEndError> {
+    if let Some(why) = answer::turned_away(&answer) {
+        return Err(SiteEndError::Refused(format!("it turns this point away: {why}")));
+    }
     let status = answer.status();
     if !status.is_success() {
         return Err(SiteEndError::Refused(format!("{status} {}", answer::refusal(answer).await)));

@@ -6,10 +6,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
+use super::trouble::{Failure, Trouble};
 use crate::{
+    clock,
     content::{Fault, durable},
     model::message::{Severity, StatusMessage},
     wire::points::{Assignment, VersionRef},
@@ -77,6 +79,7 @@ impl Notes {
 pub(super) struct Store {
     connection: Mutex<Connection>,
     outbox: String,
+    trouble: Mutex<Trouble>,
 }
 
 impl Store {
@@ -107,7 +110,33 @@ impl Store {
                 outbox
             }
         };
-        Ok(Self { connection: Mutex::new(connection), outbox })
+        Ok(Self { connection: Mutex::new(connection), outbox, trouble: Mutex::default() })
+    }
+
+    /// Writes something, and notes how that went.
+    fn write(&self, f: impl FnOnce(&mut Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let written = f(&mut self.lock());
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &written {
+            Ok(()) => trouble.succeeded(),
+            Err(StoreError::Sqlite(error)) => trouble.failed(Failure {
+                at_ms: clock::now_unix_ms(),
+                is_full: error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+                why: error.to_string(),
+            }),
+            Err(_) => {}
+        }
+        written
+    }
+
+    /// Why the database cannot be written: once for as long as that lasts.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The outbox of what is told while the other one cannot be written. Its numbers are those that the site has.
+    pub(super) fn aloud_id(&self) -> String {
+        format!("{}-aloud", self.outbox)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -131,11 +160,12 @@ impl Store {
 
     /// Remembers an assignment and that its epoch was seen. The caller has compared it with [`Store::epoch`].
     pub(super) fn keep_assignment(&self, assignment: &Assignment) -> Result<(), StoreError> {
-        let mut connection = self.lock();
-        let tx = connection.transaction()?;
-        keep(&tx, "epoch", &assignment.epoch.to_string())?;
-        keep(&tx, "assignment", &serde_json::to_string(assignment)?)?;
-        Ok(tx.commit()?)
+        self.write(|connection| {
+            let tx = connection.transaction()?;
+            keep(&tx, "epoch", &assignment.epoch.to_string())?;
+            keep(&tx, "assignment", &serde_json::to_string(assignment)?)?;
+            Ok(tx.commit()?)
+        })
     }
 
     /// The scrub token last honoured and when it came, Unix milliseconds.
@@ -145,7 +175,7 @@ impl Store {
 
     /// Remembers a scrub token.
     pub(super) fn keep_scrub_token(&self, token: &str, at_ms: i64) -> Result<(), StoreError> {
-        keep(&self.lock(), "scrub", &serde_json::to_string(&(token, at_ms))?)
+        self.write(|connection| keep(connection, "scrub", &serde_json::to_string(&(token, at_ms))?))
     }
 
     /// What is remembered of a version.
@@ -166,23 +196,25 @@ impl Store {
         notes: &Notes,
         messages: &[StatusMessage],
     ) -> Result<(), StoreError> {
-        let mut connection = self.lock();
-        let tx = connection.transaction()?;
-        tx.execute(
-            "INSERT OR REPLACE INTO versions VALUES (?1, ?2)",
-            [serde_json::to_string(version)?, serde_json::to_string(notes)?],
-        )?;
-        messages.iter().try_for_each(|message| enqueue(&tx, message))?;
-        Ok(tx.commit()?)
+        self.write(|connection| {
+            let tx = connection.transaction()?;
+            tx.execute(
+                "INSERT OR REPLACE INTO versions VALUES (?1, ?2)",
+                [serde_json::to_string(version)?, serde_json::to_string(notes)?],
+            )?;
+            messages.iter().try_for_each(|message| enqueue(&tx, message))?;
+            Ok(tx.commit()?)
+        })
     }
 
     /// Forgets a version, and queues messages with that.
     pub(super) fn forget(&self, version: &VersionRef, messages: &[StatusMessage]) -> Result<(), StoreError> {
-        let mut connection = self.lock();
-        let tx = connection.transaction()?;
-        tx.execute("DELETE FROM versions WHERE version = ?1", [serde_json::to_string(version)?])?;
-        messages.iter().try_for_each(|message| enqueue(&tx, message))?;
-        Ok(tx.commit()?)
+        self.write(|connection| {
+            let tx = connection.transaction()?;
+            tx.execute("DELETE FROM versions WHERE version = ?1", [serde_json::to_string(version)?])?;
+            messages.iter().try_for_each(|message| enqueue(&tx, message))?;
+            Ok(tx.commit()?)
+        })
     }
 
     /// The oldest messages that are not acknowledged, within both limits, with their numbers; one at least.
@@ -204,10 +236,15 @@ impl Store {
         Ok(batch)
     }
 
-    /// Forgets messages that the site has stored.
+    /// Forgets messages that the site has stored. Without any nothing is written, which proves nothing.
     pub(super) fn acknowledge(&self, through: u64) -> Result<(), StoreError> {
-        self.lock().execute("DELETE FROM outbox WHERE seq <= ?1", [through.cast_signed()])?;
-        Ok(())
+        if self.outbox(1, usize::MAX)?.first().is_none_or(|(first, _)| *first > through) {
+            return Ok(());
+        }
+        self.write(|connection| {
+            connection.execute("DELETE FROM outbox WHERE seq <= ?1", [through.cast_signed()])?;
+            Ok(())
+        })
     }
 }
 
@@ -279,6 +316,33 @@ mod tests {
         assert_eq!(store.notes(&version()).unwrap(), Notes::default());
         let waiting = store.outbox(10, usize::MAX).unwrap();
         assert_eq!(waiting.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_written_says_so_once_and_goes_on_afterwards() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("dp.db")).unwrap();
+        let about = About { point: "dp-1", version: &version(), now_ms: 5 };
+        let note = |messages: &[StatusMessage]| store.note(&version(), &Notes::default(), messages);
+        note(&[about.begins()]).unwrap();
+        assert_eq!(store.take_failure(), None);
+        let pages: i64 = store.lock().query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap();
+        let limit = |pages: i64| {
+            store.lock().query_row(&format!("PRAGMA max_page_count = {pages}"), (), |row| row.get::<_, i64>(0)).unwrap()
+        };
+        limit(pages);
+        let many = vec![about.begins(); 1_000];
+        assert!(note(&many).is_err());
+        assert!(note(&many).is_err());
+        let failure = store.take_failure().unwrap();
+        assert!(failure.is_full && failure.why.contains("full"), "{failure:?}");
+        store.acknowledge(0).unwrap();
+        assert!(note(&many).is_err());
+        assert_eq!(store.take_failure(), None, "told once");
+        assert_eq!(store.outbox(10, usize::MAX).unwrap().len(), 1, "what cannot be written is not there");
+        limit(1_000_000);
+        note(&many).unwrap();
+        assert_eq!(store.outbox(2_000, usize::MAX).unwrap().len(), 1_001);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt, symlink},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -36,6 +36,17 @@ pub struct Export {
     /// What could not be exported, by path.
     pub refused: Vec<Refused>,
     files: Vec<ListedFile>,
+    trees: HashMap<PathBuf, String>,
+}
+
+impl Export {
+    /// Git's name for everything beneath a directory: two exports in which it is the same hold the same there. `None` for
+    /// what is no directory of the commit, and for its root.
+    #[must_use]
+    pub fn tree(&self, directory: &Path) -> Option<&str> {
+        let plain = directory.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+        self.trees.get(&plain).map(String::as_str)
+    }
 }
 
 /// The exports of one sync, in a directory of its own.
@@ -89,7 +100,8 @@ impl Exports {
             let _ = remove_tree(&building);
             return Err(error);
         }
-        let export = Arc::new(Export { commit: commit.clone(), root, refused: listing.refused, files: listing.files });
+        let Listing { files, refused, trees } = listing;
+        let export = Arc::new(Export { commit: commit.clone(), root, refused, files, trees });
         self.known().push(Arc::downgrade(&export));
         Ok(export)
     }

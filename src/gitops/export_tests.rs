@@ -130,6 +130,31 @@ async fn exports_stay_while_held_and_leave_each_other_alone() {
 }
 
 #[tokio::test]
+async fn a_directory_is_named_by_what_it_holds_whatever_else_a_commit_changes() {
+    let scratch = Scratch::new();
+    let (_exports_directory, exports) = exports();
+    let repository = Repository::open(scratch.path()).await.unwrap();
+    let trees = async |previous| {
+        let export = exports.export(&repository, &scratch.commit(), previous).await.unwrap();
+        let of = |path: &str| export.tree(Path::new(path)).map(str::to_owned);
+        assert_eq!((of("./a/deep/"), of(".."), of("a/one"), of("none")), (of("a/deep"), None, None, None));
+        (export.clone(), of("a").unwrap(), of("b").unwrap())
+    };
+    scratch.write("a/one", "1");
+    scratch.write("a/deep/er", "1");
+    scratch.write("b/one", "1");
+    let (first, a, b) = trees(None).await;
+    scratch.write("b/one", "2");
+    let (second, a_after, b_after) = trees(Some(first)).await;
+    assert_eq!(a, a_after);
+    assert_ne!(b, b_after);
+    scratch.write("a/deep/er", "2");
+    let (_, a_last, b_last) = trees(Some(second)).await;
+    assert_eq!(b_last, b_after);
+    assert_ne!(a_last, a);
+}
+
+#[tokio::test]
 async fn a_subdirectory_of_a_repository_is_exported_alone() {
     let scratch = Scratch::new();
     scratch.write("fleet/a.yaml", "a");

@@ -1,7 +1,13 @@
 //! What a commit holds: its files, and the entries that have no bytes to distribute. Refuses paths that no honest
 //! repository has. Reads names only, no content.
 
-use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
 
 use super::git::{CommitId, GitError, Repository};
 
@@ -112,12 +118,14 @@ pub(crate) struct ListedFile {
 pub(crate) struct Listing {
     pub(crate) files: Vec<ListedFile>,
     pub(crate) refused: Vec<Refused>,
+    /// Git's name for everything in a directory, by its path: the same name, the same bytes.
+    pub(crate) trees: HashMap<PathBuf, String>,
 }
 
 /// Lists a commit, or the directory of it that the repository was opened at.
 pub(crate) async fn list(repository: &Repository, commit: &CommitId) -> Result<Listing, ExportError> {
     let tree = format!("{}:{}", commit.as_str(), repository.prefix);
-    let output = repository.read(["ls-tree", "-r", "-l", "-z", "--full-tree", &tree]).await;
+    let output = repository.read(["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", &tree]).await;
     let output = output.map_err(|source| ExportError::Git { commit: commit.as_str().to_owned(), source })?;
     parse_listing(&output, commit)
 }
@@ -135,13 +143,16 @@ fn parse_listing(output: &[u8], commit: &CommitId) -> Result<Listing, ExportErro
         if !safe(path) || !seen.insert(path) {
             return Err(ExportError::UnsafePath { commit: commit(), path: shown() });
         }
-        if listing.files.len() >= MAX_FILES {
+        if listing.files.len() >= MAX_FILES || listing.trees.len() >= MAX_FILES {
             return Err(ExportError::TooManyFiles { commit: commit() });
         }
         let fields: Vec<&str> = head.split_ascii_whitespace().collect();
         let refuse = |what| Refused { path: String::from_utf8_lossy(path).into_owned(), what };
         match fields[..] {
             ["120000", ..] => listing.refused.push(refuse(RefusedKind::SymbolicLink)),
+            ["040000", "tree", tree, _] => {
+                listing.trees.insert(PathBuf::from(OsStr::from_bytes(path)), tree.to_owned());
+            }
             ["160000", ..] => listing.refused.push(refuse(RefusedKind::Submodule)),
             [mode, "blob", blob, size] => listing.files.push(ListedFile {
                 path: PathBuf::from(OsStr::from_bytes(path)),

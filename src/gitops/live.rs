@@ -173,3 +173,13 @@ fn key(kind: &str, object: &DynamicObject) -> ObjectKey {
         name: object.metadata.name.clone().unwrap_or_default(),
     }
 }
+
+/// What people wrote into the acknowledgement annotation of sites.
+pub(super) fn acknowledgements(live: &BTreeMap<ObjectKey, LiveObject>) -> Vec<String> {
+    let sites = live.iter().filter(|(key, _)| key.kind == "Site");
+    let annotation = |object: &LiveObject| {
+        let annotations = object.content.get("metadata")?.get("annotations")?;
+        Some(annotations.get(crate::api::ACKNOWLEDGE_PRUNE_ANNOTATION)?.as_str()?.trim().to_owned())
+    };
+    sites.filter_map(|(_, object)| annotation(object)).collect()
+}

@@ -27,6 +27,7 @@ mod sources;
 pub mod state;
 pub mod sync;
 pub mod tree;
+pub mod turn;
 pub mod validate;
 pub mod watch;
 

@@ -1,13 +1,19 @@
 //! Where a sync stands, as the rest of the site sees it. Does not change anything.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use super::{
     diagnostic::{Diagnostic, Severity},
     export::Export,
+    kinds::ObjectKey,
     plan_sync::Guard,
+    turn::Turn,
 };
 
 /// Most diagnostics published; the rest is counted in the last one.
@@ -26,8 +32,10 @@ pub struct RevisionState {
     pub root: PathBuf,
     /// Keeps `root` in place in branch mode: hold a clone while reading from it.
     pub export: Option<HeldExport>,
-    /// The highest resourceVersion that applying gave, by kind: who watches has seen the revision once it has seen these.
-    pub written: BTreeMap<String, u64>,
+    /// What applying wrote: who watches has seen the revision once it has seen these.
+    pub written: Written,
+    /// Nobody compiles from the objects until whoever has seen all of the revision ends this.
+    pub turn: Turn,
     /// How many objects the sync owns.
     pub objects: usize,
     /// What is wrong or ignored.
@@ -47,12 +55,30 @@ impl Default for RevisionState {
             applied_at: None,
             root: PathBuf::new(),
             export: None,
-            written: BTreeMap::new(),
+            written: Written::default(),
+            turn: Turn::default(),
             objects: 0,
             diagnostics: Vec::new(),
             guard: None,
             problem: None,
         }
+    }
+}
+
+/// What a revision's writes left in the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The highest resourceVersion by kind. A watch tells of one kind in order, so that this one says it of all.
+    pub versions: BTreeMap<String, u64>,
+    /// The objects that were deleted.
+    pub removed: BTreeSet<ObjectKey>,
+}
+
+impl Written {
+    /// Notes a write that gave an object this resourceVersion.
+    pub(super) fn note(&mut self, kind: &str, version: u64) {
+        let newest = self.versions.entry(kind.to_owned()).or_default();
+        *newest = version.max(*newest);
     }
 }
 

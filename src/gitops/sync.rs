@@ -11,7 +11,10 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use kube::{Client, ResourceExt as _, api::DynamicObject};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{RwLock, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use super::state::{HeldExport, RevisionState};
@@ -22,11 +25,12 @@ use super::{
     diagnostic::{Diagnostic, Severity},
     kinds::{Kinds, ObjectKey},
     ledger::{Ledger, LedgerError, Owned},
-    live::{Live, LiveObject},
+    live::{Live, LiveObject, acknowledgements},
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
-    state::{bounded, chain},
+    state::{Written, bounded, chain},
+    turn::Turn,
     watch::Changes,
 };
 use crate::clock;
@@ -35,8 +39,7 @@ use crate::clock;
 pub const RESYNC: Duration = Duration::from_secs(600);
 /// Writes of one wave that are under way at once: the embedded store commits them as a group.
 const CONCURRENCY: usize = 8;
-/// An object must be missing from a directory for so long before it is removed: editors and `cp` truncate before they
-/// write.
+/// An object must be missing from a directory for so long before it is removed: editors truncate before they write.
 const SETTLE: Duration = Duration::from_secs(1);
 /// First and longest pause after a write that may succeed later.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -60,6 +63,8 @@ pub struct SyncConfig {
     pub resync: Duration,
     /// How often the source is looked at beside the kernel's notices of changes; [`POLL_INTERVAL`] unless told otherwise.
     pub poll: Duration,
+    /// Held for reading by those who compile from the objects, and by the sync while a revision is half written.
+    pub compiling: Arc<RwLock<()>>,
 }
 
 /// Why a sync could not begin.
@@ -96,7 +101,8 @@ pub async fn run(
         failures: BTreeMap::new(),
         missing: BTreeMap::new(),
         settled_at: None,
-        written: BTreeMap::new(),
+        written: Written::default(),
+        turn: Turn::default(),
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -106,8 +112,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Who reads revisions learns that one begins before its first write: two quick writes are over before a task is woken.
-const BEGINNING: Duration = Duration::from_millis(50);
+/// Longest wait for those who compile from the objects before they are written.
+const COMPILING_MAX: Duration = Duration::from_secs(30);
 
 /// What the API server holds after a write, and the resourceVersion of that.
 type WriteResult = Result<(LiveObject, u64), WriteError>;
@@ -134,7 +140,8 @@ struct Sync {
     /// When the first of those that are missing for too short a time may be removed.
     settled_at: Option<Instant>,
     /// See [`RevisionState::written`].
-    written: BTreeMap<String, u64>,
+    written: Written,
+    turn: Turn,
 }
 
 impl Sync {
@@ -185,20 +192,22 @@ impl Sync {
             return Instant::now() + UNREADABLE;
         }
         let plan = self.decide(&revision);
-        let changed = self.revisions.borrow().revision != revision.id;
-        if changed || plan.has_writes() {
-            let begins = self.revisions.send_if_modified(|state| {
-                let begins = !state.applying || state.revision != revision.id;
-                (state.applying, state.revision) = (true, revision.id.clone());
-                begins
-            });
-            if begins && plan.has_writes() {
-                tokio::time::sleep(BEGINNING).await;
-            }
+        if self.revisions.borrow().revision != revision.id || plan.has_writes() {
+            self.begin(&revision.id).await;
         }
         self.carry_out(&plan, &revision).await;
         self.report(&revision, plan);
         self.next_look()
+    }
+
+    /// From here on nobody compiles from the objects, until whoever follows the sync has seen all of the revision.
+    async fn begin(&mut self, revision: &str) {
+        self.revisions.send_if_modified(|state| {
+            let begins = !state.applying || state.revision != revision;
+            (state.applying, state.revision) = (true, revision.to_owned());
+            begins
+        });
+        self.turn = self.turn.next(&self.config.compiling, COMPILING_MAX).await;
     }
 
     fn decide(&mut self, revision: &Revision) -> Plan {
@@ -246,7 +255,7 @@ impl Sync {
     async fn carry_out(&mut self, plan: &Plan, revision: &Revision) {
         let before = self.ledger.objects.clone();
         if plan.has_writes() {
-            self.written.clear();
+            self.written = Written::default();
         }
         for namespace in &plan.namespaces {
             if let Err(error) = apply::ensure_namespace(&self.client, namespace).await {
@@ -267,6 +276,7 @@ impl Sync {
                 Ok(()) => {
                     self.failures.remove(key);
                     self.ledger.objects.remove(key);
+                    self.written.removed.insert(key.clone());
                 }
                 Err(error) => self.note_failure(key, error, |message| {
                     Diagnostic::of_file(Severity::Error, "", format!("{key} could not be removed: {message}"))
@@ -301,8 +311,7 @@ impl Sync {
     fn note_applied(&mut self, loaded: &Loaded, result: WriteResult) {
         match result {
             Ok((live, version)) => {
-                let newest = self.written.entry(loaded.key.kind.clone()).or_default();
-                *newest = version.max(*newest);
+                self.written.note(&loaded.key.kind, version);
                 self.failures.remove(&loaded.key);
                 let owned = Owned {
                     file: loaded.file.clone(),
@@ -345,6 +354,7 @@ impl Sync {
             root: revision.root.clone(),
             export: revision.export.clone().map(HeldExport),
             written: self.written.clone(),
+            turn: self.turn.clone(),
             objects: self.ledger.objects.len(),
             diagnostics: bounded(diagnostics),
             guard: plan.guard,
@@ -387,14 +397,4 @@ impl Sync {
         let retries = self.failures.values().map(|failure| failure.again_at);
         retries.chain(self.settled_at).fold(now + self.config.resync, Instant::min)
     }
-}
-
-/// What people wrote into the acknowledgement annotation of sites.
-fn acknowledgements(live: &BTreeMap<ObjectKey, LiveObject>) -> Vec<String> {
-    let sites = live.iter().filter(|(key, _)| key.kind == "Site");
-    let annotation = |object: &LiveObject| {
-        let annotations = object.content.get("metadata")?.get("annotations")?;
-        Some(annotations.get(crate::api::ACKNOWLEDGE_PRUNE_ANNOTATION)?.as_str()?.trim().to_owned())
-    };
-    sites.filter_map(|(_, object)| annotation(object)).collect()
 }

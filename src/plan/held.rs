@@ -111,6 +111,7 @@ mod tests {
                 .map(|name| (ObjectName::new("n", *name), Outcome::Offered { members: clients.len(), lost: false }))
                 .collect(),
             offered: [(ObjectName::new("n", "p"), Digest::of(names.concat().as_bytes()))].into(),
+            contents: BTreeMap::new(),
             readers: [(Digest::of(b"content"), clients.iter().map(|one| (*one).to_owned()).collect())].into(),
         }
     }

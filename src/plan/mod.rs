@@ -8,10 +8,12 @@ pub mod distribution;
 #[cfg(feature = "server")]
 mod free_names;
 pub mod held;
+pub mod lingering;
 #[cfg(feature = "server")]
 pub mod membership;
 pub mod offer;
 pub mod run;
 pub mod summary;
+pub mod tenure;
 #[cfg(feature = "server")]
 pub mod why;

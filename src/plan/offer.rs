@@ -20,6 +20,19 @@ pub struct PackageFacts {
     pub records: Vec<RecordFacts>,
     /// The record that clients were offered last.
     pub offered: Option<Digest>,
+    /// What keeps the package from its next record; `None` while nothing is known to.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What a package itself says keeps it from a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Why.
+    pub reason: Reason,
+    /// The same for people, with the remedy.
+    pub text: String,
+    /// Whether somebody has to change something; otherwise it passes, or somebody wants it so.
+    pub needs_somebody: bool,
 }
 
 /// One record.
@@ -45,6 +58,8 @@ pub enum Choice<'a> {
     },
     /// None yet.
     Wait(Reason),
+    /// None, and none will come before somebody acts.
+    Blocked(&'a Obstacle),
 }
 
 /// Chooses the newest record whose content is there; while none newer is, the one offered before stays.
@@ -62,7 +77,11 @@ pub fn choose(facts: &PackageFacts) -> Choice<'_> {
     let kept = facts.offered.as_ref().and_then(|offered| facts.records.iter().find(|one| one.digest == *offered));
     match (kept, facts.records.is_empty()) {
         (Some(record), _) => Choice::Offer { record, lost: true },
-        (None, true) => Choice::Wait(Reason::WaitingForRecord),
+        (None, true) => match &facts.obstacle {
+            Some(obstacle) if obstacle.needs_somebody => Choice::Blocked(obstacle),
+            Some(obstacle) => Choice::Wait(obstacle.reason),
+            None => Choice::Wait(Reason::WaitingForRecord),
+        },
         (None, false) => Choice::Wait(Reason::WaitingForContent),
     }
 }
@@ -128,6 +147,8 @@ pub struct Compiled {
     pub offered: BTreeMap<ObjectName, Digest>,
     /// Who may fetch what: content digest to client ids.
     pub readers: BTreeMap<Digest, BTreeSet<String>>,
+    /// What each advertisement that is offered makes its members read: its own content and that of its dependencies.
+    pub contents: BTreeMap<ObjectName, BTreeSet<Digest>>,
 }
 
 impl Compiled {
@@ -186,6 +207,9 @@ fn resolve<'a>(
     let template = &advertisement.template;
     let namespace = &template.name.namespace;
     let missing = |what: &str| Outcome::Stalled(Reason::ReferenceNotFound, what.to_owned());
+    let blocked = |package: &ObjectName, obstacle: &Obstacle| {
+        Outcome::Stalled(obstacle.reason, format!("package '{}' has no record: {}", package.name, obstacle.text))
+    };
     let Some(package) = &advertisement.package else {
         return Err(missing(&format!("program '{}' does not exist in namespace {namespace}", template.program)));
     };
@@ -199,6 +223,7 @@ fn resolve<'a>(
     let (record, lost) = match choose(facts) {
         Choice::Offer { record, lost } => (record, lost),
         Choice::Wait(reason) => return Err(Outcome::Waiting(reason)),
+        Choice::Blocked(obstacle) => return Err(blocked(&package, obstacle)),
     };
     // A program younger than the offered record comes with the next one.
     let Some(mut program) = record.record.program(&template.program) else {
@@ -222,6 +247,7 @@ fn resolve<'a>(
         let next = match packages.get(&name).map(choose) {
             Some(Choice::Offer { record, .. }) => record,
             Some(Choice::Wait(reason)) => return Err(Outcome::Waiting(reason)),
+            Some(Choice::Blocked(obstacle)) => return Err(blocked(&name, obstacle)),
             None => return Err(missing(&format!("package '{}', on which it depends, does not exist", name.name))),
         };
         let Some(needed) = next.record.program(&dependency.program) else {
@@ -247,18 +273,19 @@ fn place(compiled: &mut Compiled, advertisement: &AdvertisementFacts, resolved: 
         rerun_token: template.rerun_token.clone(),
         suspended: template.suspended,
     };
+    let records = || resolved.dependencies.iter().map(|(_, record)| *record).chain([resolved.record]);
+    let contents: BTreeSet<Digest> = records().filter_map(|record| record.record.content).collect();
     let mut members = 0;
     for client in advertisement.members.iter().flatten() {
         let Some(body) = compiled.bodies.get_mut(client) else { continue };
         members += 1;
         body.offers.push(offer.clone());
         body.dependencies.extend(resolved.dependencies.iter().map(|(_, record)| record.digest));
-        for record in resolved.dependencies.iter().map(|(_, record)| *record).chain([resolved.record]) {
-            if let Some(content) = &record.record.content {
-                compiled.readers.entry(*content).or_default().insert(client.clone());
-            }
+        for content in &contents {
+            compiled.readers.entry(*content).or_default().insert(client.clone());
         }
     }
+    compiled.contents.insert(template.name.clone(), contents);
     for (name, record) in resolved.dependencies.into_iter().chain([(resolved.package, resolved.record)]) {
         compiled.offered.insert(name, record.digest);
     }

@@ -67,7 +67,11 @@ fn outcome(compiled: &Compiled, name: &str) -> Outcome {
 
 #[test]
 fn l31_an_offer_waits_for_its_content_and_then_reaches_members_only() {
-    let package = |available| PackageFacts { records: vec![facts(record("a", 1, None), available)], offered: None };
+    let package = |available| PackageFacts {
+        records: vec![facts(record("a", 1, None), available)],
+        offered: None,
+        ..PackageFacts::default()
+    };
     let ads = [advertisement("ad", "a", &["c1", "c3", "gone"])];
     let before = compile(&clients(), &ads, &packages([("a", package(false))]), &AgentConfig::default());
     assert_eq!(outcome(&before, "ad"), Outcome::Waiting(Reason::WaitingForContent));
@@ -83,7 +87,8 @@ fn l31_an_offer_waits_for_its_content_and_then_reaches_members_only() {
 #[test]
 fn l10_l11_the_old_record_stays_until_the_new_content_is_there() {
     let (old, new) = (facts(record("a", 1, None), true), facts(record("a", 2, None), false));
-    let mut package = PackageFacts { records: vec![new.clone(), old.clone()], offered: Some(old.digest) };
+    let mut package =
+        PackageFacts { records: vec![new.clone(), old.clone()], offered: Some(old.digest), ..PackageFacts::default() };
     assert!(matches!(choose(&package), Choice::Offer { record, lost: false } if record.digest == old.digest));
     package.records[0].available = true;
     assert!(matches!(choose(&package), Choice::Offer { record, lost: false } if record.digest == new.digest));
@@ -92,13 +97,17 @@ fn l10_l11_the_old_record_stays_until_the_new_content_is_there() {
 #[test]
 fn losing_the_last_copy_does_not_revoke_and_never_goes_back_to_an_older_version() {
     let (old, new) = (facts(record("a", 1, None), true), facts(record("a", 2, None), false));
-    let package = PackageFacts { records: vec![new.clone(), old], offered: Some(new.digest) };
+    let package =
+        PackageFacts { records: vec![new.clone(), old], offered: Some(new.digest), ..PackageFacts::default() };
     assert!(matches!(choose(&package), Choice::Offer { record, lost: true } if record.digest == new.digest));
 }
 
 #[test]
 fn l28_a_poisonous_advertisement_hurts_only_itself() {
-    let all = packages([("a", PackageFacts { records: vec![facts(record("a", 1, None), true)], offered: None })]);
+    let all = packages([(
+        "a",
+        PackageFacts { records: vec![facts(record("a", 1, None), true)], offered: None, ..PackageFacts::default() },
+    )]);
     let mut orphan = advertisement("no-program", "a", &["c1"]);
     orphan.package = None;
     let mut no_collection = advertisement("no-collection", "a", &["c1"]);
@@ -115,7 +124,10 @@ fn l28_a_poisonous_advertisement_hurts_only_itself() {
 fn l32_a_contradiction_is_said_and_never_offered() {
     let mut without_files = record("a", 0, None);
     without_files.content = None;
-    let all = packages([("a", PackageFacts { records: vec![facts(without_files, true)], offered: None })]);
+    let all = packages([(
+        "a",
+        PackageFacts { records: vec![facts(without_files, true)], offered: None, ..PackageFacts::default() },
+    )]);
     let mut ad = advertisement("ad", "a", &["c1"]);
     ad.template.rerun = Rerun::OncePerVersion;
     let compiled = compile(&clients(), &[ad], &all, &AgentConfig::default());
@@ -127,8 +139,22 @@ fn l32_a_contradiction_is_said_and_never_offered() {
 fn dependencies_travel_along_and_cycles_are_found() {
     let chain = |back: Option<(&str, &str)>| {
         packages([
-            ("a", PackageFacts { records: vec![facts(record("a", 1, Some(("b", "run-b"))), true)], offered: None }),
-            ("b", PackageFacts { records: vec![facts(record("b", 1, back), true)], offered: None }),
+            (
+                "a",
+                PackageFacts {
+                    records: vec![facts(record("a", 1, Some(("b", "run-b"))), true)],
+                    offered: None,
+                    ..PackageFacts::default()
+                },
+            ),
+            (
+                "b",
+                PackageFacts {
+                    records: vec![facts(record("b", 1, back), true)],
+                    offered: None,
+                    ..PackageFacts::default()
+                },
+            ),
         ])
     };
     let ads = [advertisement("ad", "a", &["c1"])];
@@ -137,4 +163,26 @@ fn dependencies_travel_along_and_cycles_are_found() {
     assert!(straight.readers.contains_key(&Digest::of(b"b1")));
     let cycle = compile(&clients(), &ads, &chain(Some(("a", "run-a"))), &AgentConfig::default());
     assert!(matches!(outcome(&cycle, "ad"), Outcome::Stalled(Reason::ProgramConflict, _)));
+}
+
+#[test]
+fn a_package_that_cannot_have_a_record_says_why_and_one_with_an_older_record_goes_on() {
+    let obstacle = |needs_somebody| Obstacle { reason: Reason::SourceRefused, text: "a link".into(), needs_somebody };
+    let all = |obstacle, records: Vec<RecordFacts>| {
+        packages([("a", PackageFacts { records, offered: None, obstacle: Some(obstacle) })])
+    };
+    let ads = [advertisement("ad", "a", &["c1"])];
+    let of = |packages| outcome(&compile(&clients(), &ads, &packages, &AgentConfig::default()), "ad");
+    let text = "package 'a' has no record: a link".to_owned();
+    assert_eq!(of(all(obstacle(true), vec![])), Outcome::Stalled(Reason::SourceRefused, text));
+    assert_eq!(of(all(obstacle(false), vec![])), Outcome::Waiting(Reason::SourceRefused));
+    let older = vec![facts(record("a", 1, None), true)];
+    assert_eq!(of(all(obstacle(true), older)), Outcome::Offered { members: 1, lost: false });
+    // The package of a program that this one depends on.
+    let needing = facts(record("a", 1, Some(("b", "run-b"))), true);
+    let both = packages([
+        ("a", PackageFacts { records: vec![needing], ..PackageFacts::default() }),
+        ("b", PackageFacts { obstacle: Some(obstacle(true)), ..PackageFacts::default() }),
+    ]);
+    assert_eq!(of(both), Outcome::Stalled(Reason::SourceRefused, "package 'b' has no record: a link".into()));
 }

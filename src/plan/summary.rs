@@ -34,10 +34,12 @@ const WARNING_PERCENT: usize = 1;
 /// And from which it is not going to succeed: Configuration Manager's gate of 95 %.
 const CRITICAL_PERCENT: usize = 5;
 
-/// Health of an advertisement by distinct clients.
+/// Health of an advertisement by distinct clients. One that is `stalled` reaches nobody until somebody acts.
 #[must_use]
-pub const fn advertisement_health(targeted: usize, failed: usize) -> Health {
-    if failed == 0 {
+pub const fn advertisement_health(targeted: usize, failed: usize, stalled: bool) -> Health {
+    if stalled {
+        Health::Critical
+    } else if failed == 0 {
         Health::Ok
     } else if failed * 100 >= targeted * CRITICAL_PERCENT {
         Health::Critical
@@ -104,8 +106,9 @@ mod tests {
         assert_eq!(system_health(true, 9 << 30), Health::Warning);
         assert_eq!(system_health(true, 4 << 30), Health::Critical);
         assert_eq!(system_health(false, 20 << 30), Health::Critical);
-        assert_eq!(advertisement_health(1_000, 9), Health::Ok);
-        assert_eq!(advertisement_health(1_000, 10), Health::Warning);
-        assert_eq!(advertisement_health(1_000, 50), Health::Critical);
+        assert_eq!(advertisement_health(1_000, 9, false), Health::Ok);
+        assert_eq!(advertisement_health(1_000, 10, false), Health::Warning);
+        assert_eq!(advertisement_health(1_000, 50, false), Health::Critical);
+        assert_eq!(advertisement_health(1_000, 0, true), Health::Critical);
     }
 }

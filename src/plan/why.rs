@@ -6,7 +6,7 @@ mod run;
 use jiff::Timestamp;
 
 pub use self::run::RunFacts;
-use super::offer::Outcome;
+use super::offer::{Obstacle, Outcome};
 use crate::model::{identity::ObjectName, reason::Reason, state::LocationState};
 
 /// How one step stands.
@@ -91,6 +91,30 @@ pub enum Clause {
     },
 }
 
+/// Why no record holds the advertised program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoRecord {
+    /// No advertisement names a program.
+    Nothing,
+    /// The program does not exist.
+    NoProgram {
+        /// Its name.
+        program: String,
+    },
+    /// The program's package does not exist.
+    NoPackage {
+        /// Its name.
+        package: String,
+    },
+    /// The package has no record; what it says itself keeps it from one.
+    NoneYet {
+        /// Its name.
+        package: String,
+        /// What keeps it; `None` while it is only on its way.
+        obstacle: Option<Obstacle>,
+    },
+}
+
 /// The newest record of the package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordFacts {
@@ -102,6 +126,8 @@ pub struct RecordFacts {
     pub has_program: bool,
     /// Whether the package has files.
     pub has_content: bool,
+    /// What keeps the package from a newer one.
+    pub obstacle: Option<Obstacle>,
 }
 
 /// One distribution point that holds or should hold the record's content.
@@ -136,7 +162,7 @@ pub struct Facts {
     /// What the collection says of the client.
     pub clause: Clause,
     /// The newest record of the advertised program's package.
-    pub record: Option<RecordFacts>,
+    pub record: Result<RecordFacts, NoRecord>,
     /// Where that record's content is.
     pub points: Vec<PointFacts>,
     /// What the offer manager made of the advertisement.
@@ -152,7 +178,7 @@ pub struct Facts {
 pub fn explain(facts: &Facts, now: Timestamp) -> Vec<Step> {
     vec![
         clause(&facts.clause, &facts.client),
-        record(facts.record.as_ref()),
+        record(&facts.record),
         content(facts),
         offer(facts.outcome.as_ref()),
         policy(&facts.policy),
@@ -210,23 +236,38 @@ fn clause(clause: &Clause, client: &str) -> Step {
     }
 }
 
-fn record(record: Option<&RecordFacts>) -> Step {
+fn record(record: &Result<RecordFacts, NoRecord>) -> Step {
     let waiting = |text| step("record", Standing::Waiting, Some(Reason::WaitingForRecord), text);
+    let missing = |text| step("record", Standing::Failed, Some(Reason::ReferenceNotFound), text);
     match record {
-        None => waiting("the program or its package does not exist, or the package has no record yet".into()),
-        Some(record) if !record.has_program => waiting(format!(
+        Err(NoRecord::Nothing) => step("record", Standing::Unknown, None, "no advertisement names a program".into()),
+        Err(NoRecord::NoProgram { program }) => missing(format!("program {program} does not exist")),
+        Err(NoRecord::NoPackage { package }) => missing(format!("package {package} does not exist")),
+        Err(NoRecord::NoneYet { package, obstacle: None }) => waiting(format!("package {package} has no record yet")),
+        Err(NoRecord::NoneYet { package, obstacle: Some(obstacle) }) => {
+            let standing = if obstacle.needs_somebody { Standing::Failed } else { Standing::Waiting };
+            let text = format!("package {package} has no record: {}", obstacle.text);
+            step("record", standing, Some(obstacle.reason), text)
+        }
+        Ok(record) if !record.has_program => waiting(format!(
             "version {} of package {} does not hold the program yet; its next record will",
             record.source_version, record.package
         )),
-        Some(record) => {
-            let text = format!("version {} of package {} is recorded", record.source_version, record.package);
+        Ok(record) => {
+            let newer = match &record.obstacle {
+                Some(obstacle) if obstacle.needs_somebody => {
+                    format!("; nothing newer comes ({}): {}", obstacle.reason.as_str(), obstacle.text)
+                }
+                _ => String::new(),
+            };
+            let text = format!("version {} of package {} is recorded{newer}", record.source_version, record.package);
             step("record", Standing::Ok, None, text)
         }
     }
 }
 
 fn content(facts: &Facts) -> Step {
-    let Some(record) = &facts.record else {
+    let Ok(record) = &facts.record else {
         return step("content", Standing::Unknown, None, "there is no record that names content".into());
     };
     if !record.has_content {

@@ -21,15 +21,19 @@ use crate::{
         devices::{self, Admission, DeviceRow},
         tokens::{self, Consumed},
     },
+    transport::peer::turned_away,
     trust::{
         ca::{CertificateAuthority, Grant},
         identity::Role,
         keys::TrustedKeys,
         names::ServerNames,
     },
-    wire::enrol::{
-        ENROL_PATH, ENROL_REQUEST_BYTES_MAX, Endpoints, EnrolAnswer, EnrolRequest, HOSTNAME_BYTES_MAX, RenewAnswer,
-        RenewRequest,
+    wire::{
+        enrol::{
+            ENROL_PATH, ENROL_REQUEST_BYTES_MAX, Endpoints, EnrolAnswer, EnrolRequest, HOSTNAME_BYTES_MAX, RenewAnswer,
+            RenewRequest,
+        },
+        turned_away::TurnedAway,
     },
 };
 
@@ -68,6 +72,8 @@ enum Refused {
     Invalid(String),
     #[error("{0}")]
     Forbidden(String),
+    #[error("this device is turned away: {0}")]
+    TurnedAway(TurnedAway),
     #[error("the site cannot admit anybody now; try again later")]
     Unavailable,
 }
@@ -84,6 +90,7 @@ impl IntoResponse for Refused {
         let code = match self {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TurnedAway(why) => return turned_away(why),
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         (code, self.to_string()).into_response()
@@ -173,8 +180,8 @@ impl Enrolment {
         let wanted = id.to_owned();
         match self.database.read(move |connection| devices::admission(connection, &wanted)).await? {
             Admission::Admitted(row) if row.role == request.role => {}
-            Admission::Blocked(_) => return Err(Refused::Forbidden("this device is blocked".into())),
-            _ => return Err(Refused::Forbidden("this device was deleted; join it anew with a join file".into())),
+            Admission::Blocked(_) => return Err(Refused::TurnedAway(TurnedAway::Blocked)),
+            _ => return Err(Refused::TurnedAway(TurnedAway::Deleted)),
         }
         let (certificate, not_after_ms) = self.issue(request.role, id, &request.csr_pem, names)?;
         let (wanted, pem, now_ms) = (id.to_owned(), certificate.clone(), clock::now_unix_ms());
@@ -248,7 +255,7 @@ async fn enrol(State(enrolment): State<Enrolment>, body: Bytes) -> Response {
     match enrolment.enrol(request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {
-            if matches!(refused, Refused::Forbidden(_)) {
+            if matches!(refused, Refused::Forbidden(_) | Refused::TurnedAway(_)) {
                 tokio::time::sleep(REFUSAL_PAUSE).await;
             }
             refused.into_response()

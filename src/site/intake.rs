@@ -12,7 +12,9 @@ use crate::{
     content::digest::Digest,
     controller::context::{SiteIdentity, Stores},
     db::{
-        Database, DbError, devices, inventory, locations,
+        Database, DbError, devices,
+        inventory::{self, Kept},
+        locations,
         messages::{self, Sender},
         report,
         versions::{self, PackageKey},
@@ -30,7 +32,7 @@ use crate::{
     },
     wire::{
         access::{BadContent, Heard},
-        inventory::Inventory,
+        inventory::{INVENTORY_BYTES_MAX, INVENTORY_PURPOSE, InventoryReport, SignedInventory},
         points::{PointReport, VersionRef, VersionReport},
         status::{Outcome, RECEIPT_TYPE, Receipt, STATUS_PURPOSE, SignedBatch, StatusAck, StatusBatch},
     },
@@ -63,26 +65,66 @@ fn stored<T>(result: Result<T, DbError>) -> Result<T, Refusal> {
     })
 }
 
+/// A text with the signature of a device over it.
+struct Signed<'a> {
+    text: &'a str,
+    signature: &'a str,
+    certificate: &'a str,
+}
+
 impl Intake {
-    /// Checks that `client` itself signed the batch, whoever brings it.
-    fn verified(&self, client: &str, signed: &SignedBatch) -> Result<StatusBatch, Refusal> {
+    /// Checks that `client` itself signed a text, whoever brings it.
+    fn check_signer(&self, client: &str, purpose: &str, signed: &Signed<'_>) -> Result<(), Refusal> {
         let forbidden = |text: &str| Refusal::Forbidden(text.to_owned());
-        let chain =
-            identity::certificates(&signed.certificate).map_err(|_| forbidden("the batch carries no certificate"))?;
+        let chain = identity::certificates(signed.certificate).map_err(|_| forbidden("it carries no certificate"))?;
         let certificate = &chain[0];
         let signer = PeerIdentity::verified(certificate, &self.ca, clock::now())
-            .map_err(|_| forbidden("the batch's certificate is not a valid one of this site"))?;
+            .map_err(|_| forbidden("its certificate is not a valid one of this site"))?;
         if signer.role != Role::Client || signer.id != client {
-            return Err(forbidden("the batch was signed by another device"));
+            return Err(forbidden("it was signed by another device"));
         }
-        device::verify(certificate, STATUS_PURPOSE, signed.batch.as_bytes(), &signed.signature)
-            .map_err(|_| forbidden("the batch's signature does not verify"))?;
-        let batch: StatusBatch = serde_json::from_str(&signed.batch)
+        device::verify(certificate, purpose, signed.text.as_bytes(), signed.signature)
+            .map_err(|_| forbidden("its signature does not verify"))
+    }
+
+    fn verified(&self, client: &str, signed: &SignedBatch) -> Result<StatusBatch, Refusal> {
+        let SignedBatch { batch, signature, certificate } = signed;
+        self.check_signer(client, STATUS_PURPOSE, &Signed { text: batch, signature, certificate })?;
+        let batch: StatusBatch = serde_json::from_str(batch)
             .map_err(|error| Refusal::Invalid(format!("the batch cannot be read: {error}")))?;
         if batch.sender != client {
-            return Err(forbidden("the batch names another sender"));
+            return Err(Refusal::Forbidden("the batch names another sender".to_owned()));
         }
         Ok(batch)
+    }
+
+    /// Keeps an inventory that its client signed, unless a later one is here; gives its number.
+    async fn keep_inventory(&self, client: String, signed: &SignedInventory) -> Result<u64, Refusal> {
+        let SignedInventory { report, signature, certificate } = signed;
+        self.check_signer(&client, INVENTORY_PURPOSE, &Signed { text: report, signature, certificate })?;
+        if report.len() > INVENTORY_BYTES_MAX {
+            return Err(Refusal::Invalid(format!("an inventory has {INVENTORY_BYTES_MAX} bytes at most")));
+        }
+        let report: InventoryReport = serde_json::from_str(report)
+            .map_err(|error| Refusal::Invalid(format!("the inventory cannot be read: {error}")))?;
+        if report.client != client {
+            return Err(Refusal::Forbidden("the inventory names another client".to_owned()));
+        }
+        let (sequence, now_ms) = (report.sequence, clock::now_unix_ms());
+        let kept = self
+            .database
+            .write(move |tx| {
+                let kept = inventory::store(tx, &client, &report.inventory, sequence, now_ms)?;
+                if kept != Kept::Stale {
+                    devices::seen(tx, &client, now_ms)?;
+                }
+                Ok(kept)
+            })
+            .await;
+        match stored(kept)? {
+            Kept::Stale => Err(Refusal::Invalid("the site has a later inventory of this client".to_owned())),
+            Kept::New | Kept::Same => Ok(sequence),
+        }
     }
 
     /// Takes a point's report with its messages.
@@ -185,18 +227,15 @@ impl Upstream for Intake {
         })
     }
 
-    fn inventory(&self, client: String, body: Inventory) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn inventory(&self, client: String, signed: SignedInventory) -> BoxFuture<'_, Result<Envelope, Refusal>> {
         Box::pin(async move {
-            let now_ms = clock::now_unix_ms();
-            let result = self
-                .database
-                .write(move |tx| {
-                    devices::describe(tx, &client, &body.hostname, &body.agent_version)?;
-                    devices::seen(tx, &client, now_ms)?;
-                    inventory::store(tx, &client, &body, now_ms).map(|_| ())
-                })
-                .await;
-            stored(result)
+            let (sender, digest) = (client.clone(), Digest::of(signed.report.as_bytes()));
+            let outcome = match self.keep_inventory(client, &signed).await {
+                Ok(through) => Outcome::Stored { through },
+                Err(Refusal::Invalid(why)) => Outcome::Refused { why },
+                Err(refusal) => return Err(refusal),
+            };
+            self.receipt(&Receipt { sender, batch: digest, outcome })
         })
     }
 

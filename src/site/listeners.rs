@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::{
+    error::SiteError,
     options::{Endpoints, Options},
-    serve::SiteError,
     state::StateDirectory,
 };
 use crate::{

@@ -3,11 +3,14 @@
 
 mod access_points;
 mod builtin;
+mod claim;
 mod enrol;
+mod error;
 pub mod fleet;
 mod health;
 mod intake;
 mod listeners;
+mod objects;
 mod offers;
 mod options;
 mod points;
@@ -19,8 +22,10 @@ mod snapshot;
 mod sources;
 pub mod state;
 mod sync;
+mod tenure;
 
 pub use self::{
-    options::{Endpoints, Listen, Options, Served},
-    serve::{SiteError, run},
+    error::SiteError,
+    options::{Endpoints, Listen, ObjectsIn, Options, Served},
+    serve::run,
 };

@@ -5,9 +5,13 @@ mod facts;
 mod held;
 mod publish;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, broadcast, watch};
 
 use self::{facts::Clients, held::Holding};
 use super::access_points;
@@ -18,12 +22,13 @@ use crate::{
         context::{Evaluated, Revision, SiteIdentity, Stores},
         nudge::Nudges,
     },
-    db::{Change, Database, DbError},
+    db::{Change, Database, DbError, status},
     metrics,
     model::identity::ObjectName,
     plan::{
+        lingering::Lingering,
         membership::Membership,
-        offer::{AdvertisementFacts, Outcome, compile},
+        offer::{AdvertisementFacts, Compiled, Outcome, compile},
     },
     trust::keys::SiteKey,
     wire::{
@@ -38,9 +43,6 @@ const DEBOUNCE: Duration = Duration::from_millis(15);
 /// A revision that is being applied is waited for: policy from half of it would offer what the other half takes back. Not for
 /// ever: a client that is blocked meanwhile has to go.
 const APPLYING_MAX: Duration = Duration::from_secs(30);
-
-/// What the API has answered reaches the watches a moment later; half a revision must not be seen there either.
-const SETTLING: Duration = Duration::from_millis(50);
 
 /// Why an evaluation failed; the next one starts from the beginning.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,8 @@ pub(super) struct OfferManager {
     pub reevaluate: Arc<Notify>,
     /// Which manifests are in force.
     pub revision: watch::Receiver<Revision>,
+    /// Held for reading while policy is compiled: git sync does not write a revision meanwhile.
+    pub compiling: Arc<RwLock<()>>,
     /// Where the built-in access point is reached.
     pub device_url: String,
     /// Where results go for controllers.
@@ -86,6 +90,7 @@ struct Memory {
     bodies: Option<BTreeMap<String, PolicyBody>>,
     issued_at: Option<jiff::Timestamp>,
     holding: Holding,
+    lingering: Lingering,
 }
 
 impl OfferManager {
@@ -97,13 +102,11 @@ impl OfferManager {
         // Policy from half of the objects would withdraw the offers of the other half.
         self.stores.listed().await;
         loop {
-            if self.revision.borrow().applying {
-                let whole = self.revision.wait_for(|revision| !revision.applying);
-                let _ = tokio::time::timeout(APPLYING_MAX, whole).await;
-                tokio::time::sleep(SETTLING).await;
-            }
+            let whole = tokio::time::timeout(APPLYING_MAX, self.whole()).await.ok();
             let started = tokio::time::Instant::now();
-            if let Err(error) = self.evaluate(&mut memory).await {
+            let evaluated = self.evaluate(&mut memory).await;
+            drop(whole);
+            if let Err(error) = evaluated {
                 tracing::error!(%error, "policy was not evaluated; clients keep what they have");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 self.reevaluate.notify_one();
@@ -112,12 +115,19 @@ impl OfferManager {
             let pause = DEBOUNCE.max(started.elapsed());
             tokio::select! {
                 () = self.reevaluate.notified() => {}
-                () = relevant(&mut changes, &mut memory.clients) => {}
+                () = relevant(&mut changes, &mut memory) => {}
                 () = tokio::time::sleep(half_life) => {}
             }
             tokio::time::sleep(pause).await;
             drain(&mut changes, &mut memory.clients);
         }
+    }
+
+    /// Waits until no revision is half applied; the next one waits as long as the answer is held.
+    async fn whole(&mut self) -> OwnedRwLockReadGuard<()> {
+        // An end of git sync is the end of the process.
+        let _ = self.revision.wait_for(|revision| !revision.applying).await;
+        self.compiling.clone().read_owned().await
     }
 
     async fn evaluate(&self, memory: &mut Memory) -> Result<(), OfferError> {
@@ -138,10 +148,27 @@ impl OfferManager {
         } else {
             memory.holding.release(&self.database).await?;
         }
+        self.linger(memory, &mut compiled).await?;
         metrics::compiled(compiled.bodies.len(), compiled.bodies.values().map(|body| body.offers.len()).sum());
         kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
         publish::publish(self, memory, &compiled).await?;
         self.tell(Evaluated { complete: true, memberships, compiled });
+        Ok(())
+    }
+
+    /// Content that a client loses while a program of it runs there stays readable for it until that has ended.
+    async fn linger(&self, memory: &mut Memory, compiled: &mut Compiled) -> Result<(), OfferError> {
+        let before = self.evaluated.borrow().clone();
+        let losing = memory.lingering.losing(&before.compiled, compiled);
+        let pairs: Vec<_> = losing.pairs().map(|(client, name)| (client.to_owned(), name.clone())).collect();
+        let running = if pairs.is_empty() {
+            BTreeSet::new()
+        } else {
+            let states = self.database.read(move |connection| status::running(connection, pairs));
+            states.await?
+        };
+        let runs = |client: &str, name: &ObjectName| running.contains(&(client.to_owned(), name.clone()));
+        memory.lingering = Lingering::keep(losing, runs, compiled);
         Ok(())
     }
 
@@ -206,16 +233,17 @@ impl OfferManager {
 }
 
 /// Waits for a change of the database that policy depends on.
-async fn relevant(changes: &mut broadcast::Receiver<Change>, clients: &mut Clients) {
+async fn relevant(changes: &mut broadcast::Receiver<Change>, memory: &mut Memory) {
     loop {
         match changes.recv().await {
             Ok(change) => {
-                if clients.note(&change) || matters(&change) {
+                let may_have_ended = !memory.lingering.is_empty() && matches!(change, Change::Status(_));
+                if memory.clients.note(&change) || matters(&change) || may_have_ended {
                     return;
                 }
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                clients.forget();
+                memory.clients.forget();
                 return;
             }
             // The database is closing, and this task with it.

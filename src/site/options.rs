@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::trust::ca::{IDENTITY_LIFETIME, SERVING_LIFETIME};
+use crate::{
+    plan::tenure::LEASE,
+    trust::ca::{IDENTITY_LIFETIME, SERVING_LIFETIME},
+};
 
 /// Where manifests come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,23 @@ pub enum Served {
         repository: PathBuf,
         /// The branch.
         branch: String,
+    },
+    /// From elsewhere: people and tools write the objects, and nothing is applied here.
+    Nothing,
+}
+
+/// Where objects live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ObjectsIn {
+    /// In the embedded Kubernetes API of this process.
+    #[default]
+    Here,
+    /// In a cluster.
+    Cluster {
+        /// How its API server is reached; otherwise as kubectl or a pod finds it.
+        kubeconfig: Option<PathBuf>,
+        /// Whether this database becomes the site's although the site's object names another.
+        adopt: bool,
     },
 }
 
@@ -70,6 +90,8 @@ impl Default for Listen {
 pub struct Options {
     /// Its state directory.
     pub state: PathBuf,
+    /// Where objects live.
+    pub objects: ObjectsIn,
     /// Where manifests come from.
     pub served: Served,
     /// The name of its `Site` object, and of its built-in points.
@@ -84,6 +106,8 @@ pub struct Options {
     pub certificate_lifetime: Duration,
     /// Life of the listeners' certificates and of those in kubeconfigs.
     pub serving_lifetime: Duration,
+    /// How long the Lease of a site beside a cluster lasts without a renewal.
+    pub lease: Duration,
     /// Takes the place of every interval at which the site looks at something although nothing was announced. For tests:
     /// what still arrives, arrives by events.
     pub look_interval: Option<Duration>,
@@ -95,6 +119,7 @@ impl Options {
     pub fn new(state: PathBuf, served: Served) -> Self {
         Self {
             state,
+            objects: ObjectsIn::Here,
             served,
             name: "main".to_owned(),
             listen: Listen::default(),
@@ -102,6 +127,7 @@ impl Options {
             source_roots: Vec::new(),
             certificate_lifetime: IDENTITY_LIFETIME,
             serving_lifetime: SERVING_LIFETIME,
+            lease: LEASE,
             look_interval: None,
         }
     }

@@ -33,7 +33,7 @@ use crate::{
             RENEW_PATH, REPORT_PATH, Relayed, SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH,
         },
         enrol::{ENROL_REQUEST_BYTES_MAX, RenewRequest},
-        inventory::{INVENTORY_BYTES_MAX, Inventory},
+        inventory::{SIGNED_INVENTORY_BYTES_MAX, SignedInventory},
         status::{BATCH_BYTES_MAX, SignedBatch},
     },
 };
@@ -77,7 +77,7 @@ impl SiteRoutes {
             .route(RELAY_STATUS_PATH, post(relay_status).layer(DefaultBodyLimit::max(RELAYED_STATUS_BYTES_MAX)))
             .route(
                 RELAY_INVENTORY_PATH,
-                post(relay_inventory).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX + WRAPPING_BYTES_MAX)),
+                post(relay_inventory).layer(DefaultBodyLimit::max(SIGNED_INVENTORY_BYTES_MAX + WRAPPING_BYTES_MAX)),
             )
             .route(
                 RELAY_BAD_CONTENT_PATH,
@@ -179,11 +179,14 @@ async fn relay_status(State(site): State<SiteRoutes>, body: Bytes) -> Response {
 }
 
 async fn relay_inventory(State(site): State<SiteRoutes>, body: Bytes) -> Response {
-    let Relayed { client, body }: Relayed<Inventory> = match read(&body) {
+    let Relayed { client, body }: Relayed<SignedInventory> = match read(&body) {
         Ok(relayed) => relayed,
         Err(refusal) => return refusal.into_response(),
     };
-    done(site.intake.inventory(client, body).await)
+    match site.intake.inventory(client, body).await {
+        Ok(receipt) => Json(receipt).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn relay_bad_content(State(site): State<SiteRoutes>, body: Bytes) -> Response {

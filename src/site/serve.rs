@@ -2,123 +2,70 @@
 //! sync, listeners. Read [`assemble`] to see how the parts fit.
 
 use std::{
-    net::SocketAddr,
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use axum::middleware::from_fn_with_state;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin::Builtin,
+    claim,
     enrol::Enrolment,
+    error::SiteError,
     fleet, health,
     intake::Intake,
     listeners::{Listeners, endpoints, names, write_endpoints},
+    objects::{Cluster, Objects},
     offers::OfferManager,
-    options::{Endpoints, Options, Served},
+    options::{Endpoints, ObjectsIn, Options, Served},
     points::Points,
     routes::{REPORT_BYTES_MAX, SiteRoutes},
     shelf,
     signals::Signals,
     snapshot::Snapshots,
     sources,
-    state::{StateDirectory, StateError},
+    state::StateDirectory,
     sync,
+    tenure::{self, Holder, Tenure},
 };
 use crate::{
-    api,
-    apiserver::{
-        ApiServer, Identity, OpenError,
-        credentials::{Credentials, CredentialsError},
-    },
     cap::{self, Cap},
     clock,
-    content::{ContentError, library::Library},
+    content::library::Library,
     controller::{
         context::{Context, Revision, SiteIdentity},
         looks::SourceLooks,
         start::Controllers,
     },
-    db::{self, Database, DbError},
+    db::{self, Database},
     dp::{self, Dp},
     gitops::{
         revision::Source,
-        sync::{POLL_INTERVAL, RevisionState, SyncConfig, SyncError},
+        sync::{POLL_INTERVAL, SyncConfig},
     },
-    source::Guarded,
+    source::{Guarded, watch::SourceWatch},
     transport::{
         install_crypto,
         limits::Limits,
         measure::measured,
         server::{Allowed, serve, serve_plain},
-        serving::{Serving, ServingError},
-        tls::{ServerTls, TlsError},
+        serving::Serving,
+        tls::ServerTls,
     },
     trust::{
-        ca::{CaError, CertificateAuthority},
-        keys::{KeyError, SiteKey, TrustedKeys},
+        ca::CertificateAuthority,
+        keys::{SiteKey, TrustedKeys},
     },
-    wire::{access::Snapshot, enrol},
+    wire::{access::Snapshot, enrol, turned_away::TurnedAway},
 };
 
 /// Everything declared is compared with everything applied this often, whatever was noticed meanwhile.
 const SYNC_INTERVAL: Duration = Duration::from_secs(600);
-
-/// Why a site server does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The site database.
-    #[error("the site database cannot be used")]
-    Database(#[from] DbError),
-    /// The Kubernetes API's store.
-    #[error("the embedded Kubernetes API cannot be opened")]
-    Api(#[from] OpenError),
-    /// The Kubernetes API's credentials.
-    #[error("the credentials of the embedded Kubernetes API cannot be used")]
-    Credentials(#[from] CredentialsError),
-    /// The content library.
-    #[error("the content library cannot be opened")]
-    Library(#[from] ContentError),
-    /// The built-in distribution point.
-    #[error("the built-in distribution point cannot be opened")]
-    Point(#[from] dp::StoreError),
-    /// The site's keys.
-    #[error("the site's signing key cannot be used")]
-    Key(#[from] KeyError),
-    /// The device authority.
-    #[error("the device authority cannot be used")]
-    Authority(#[from] CaError),
-    /// A listener's certificate.
-    #[error(transparent)]
-    Serving(#[from] ServingError),
-    /// A listener's TLS.
-    #[error("a listener's TLS cannot be set up")]
-    Tls(#[from] TlsError),
-    /// A file for programs.
-    #[error("{0} cannot be written")]
-    Write(PathBuf, #[source] std::io::Error),
-    /// An address is taken or not ours.
-    #[error("cannot listen on {0}; is another site running? Choose another address")]
-    Listen(SocketAddr, #[source] std::io::Error),
-    /// A directory that was named does not exist.
-    #[error("{0} does not exist or cannot be read")]
-    Directory(PathBuf, #[source] std::io::Error),
-    /// The site's own objects cannot be made.
-    #[error("the site's own objects cannot be made")]
-    OwnObjects(#[source] Box<kube::Error>),
-    /// Git sync cannot begin.
-    #[error("git sync cannot begin")]
-    Sync(#[from] SyncError),
-    /// A part ended although nobody asked it to.
-    #[error("{0} ended unexpectedly; the log says more")]
-    Ended(&'static str),
-}
 
 /// Runs a site server until `shutdown` is cancelled. `ready` is told where it listens once everything is up.
 ///
@@ -130,10 +77,22 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
     install_crypto();
-    let parts = Parts::open(&options).await?;
-    let listeners = Listeners::bind(&options).await?;
-    // On the heap: the future of a whole site is large.
-    Box::pin(assemble(options, parts, listeners, ready, shutdown)).await
+    let cluster = tokio::select! {
+        entered = Cluster::enter(&options) => entered?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let holder = cluster.as_ref().map(|cluster| cluster.holder.clone());
+    let done = async {
+        let parts = Parts::open(&options, cluster).await?;
+        let listeners = Listeners::bind(&options).await?;
+        // On the heap: the future of a whole site is large.
+        Box::pin(assemble(options, parts, listeners, ready, shutdown)).await
+    };
+    let done = done.await;
+    if let Some(holder) = holder {
+        holder.give_back().await;
+    }
+    done
 }
 
 /// What lies in the state directory, opened.
@@ -143,34 +102,36 @@ struct Parts {
     library: Arc<Library>,
     key: Arc<SiteKey>,
     authority: Arc<CertificateAuthority>,
-    credentials: Credentials,
-    api: ApiServer,
+    objects: Objects,
     late: Arc<OnceLock<fleet::Late>>,
     site: SiteIdentity,
+    /// Of a site beside a cluster.
+    holder: Option<Holder>,
 }
 
 impl Parts {
-    async fn open(options: &Options) -> Result<Self, SiteError> {
+    async fn open(options: &Options, cluster: Option<Cluster>) -> Result<Self, SiteError> {
         let state = StateDirectory::open(&options.state)?;
         let now = clock::now();
         let database = Database::open(&state.join("site.db"), now)?;
+        if let (Some(cluster), ObjectsIn::Cluster { adopt, .. }) = (&cluster, &options.objects) {
+            claim::claim(&cluster.client, &options.name, &database, *adopt).await?;
+        }
         let row = database.read(db::site::read).await?;
         let site = SiteIdentity { id: row.id, name: options.name.clone(), epoch: row.epoch };
-        let crds = api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap_or_default()).collect();
         let late = Arc::new(OnceLock::new());
         let fleet = fleet::Parts { database: database.clone(), site: site.clone(), late: late.clone() };
-        let fleet = Some(fleet::fleet(fleet));
-        let api = ApiServer::open(crate::apiserver::Options { database: state.join("api.db"), crds, fleet })?;
+        let objects = Objects::open(options, cluster.as_ref(), &state, fleet::fleet(fleet))?;
         Ok(Self {
             library: Arc::new(Library::open(&state.join("library"))?),
             key: Arc::new(SiteKey::load_or_create(&state.join("keys/site.key"))?),
             authority: Arc::new(CertificateAuthority::load_or_create(&state.join("devices"), &site.name, now)?),
-            credentials: Credentials::load_or_create(&state.join("api"), options.serving_lifetime, now)?,
             state,
             database,
-            api,
+            objects,
             late,
             site,
+            holder: cluster.map(|cluster| cluster.holder),
         })
     }
 }
@@ -182,11 +143,14 @@ async fn assemble(
     ready: oneshot::Sender<Endpoints>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
-    let Parts { state, database, library, key, authority, credentials, api, late, site } = parts;
+    let Parts { state, database, library, key, authority, objects, late, site, holder } = parts;
+    let tenure = holder.as_ref().map_or(Tenure::unlimited(), Holder::tenure);
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
-    let kubeconfigs = credentials.kubeconfigs(state.path(), &endpoints.api_url)?;
+    let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
+    let names = names(&options, &listeners);
+    let lifetime = options.serving_lifetime;
+    let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
     write_endpoints(&state, &endpoints)?;
-    let client = api.client(Identity::Component("site".into()));
     let own = sync::ensure_own_objects(&client, &site.name).await;
     own.map_err(|error| SiteError::OwnObjects(Box::new(error)))?;
 
@@ -202,24 +166,29 @@ async fn assemble(
         enrolment_url: endpoints.enrolment_url.clone(),
         ca_sha256: endpoints.ca_sha256,
     });
+    let compiling = Arc::<tokio::sync::RwLock<()>>::default();
+    let source_watch = Arc::new(SourceWatch::new());
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let served = served_root(&options.served)?;
-    let mut roots = vec![served.clone()];
-    for root in &options.source_roots {
-        roots.push(root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error))?);
+    let source = source(&options.served)?;
+    let roots = roots(source.as_ref(), &options.source_roots)?;
+    if source.is_none() {
+        // What others write is in force as it is; relative sources lie beneath the first root.
+        let root = roots.first().cloned().unwrap_or_default();
+        revision_sender.send_replace(Revision { root, status: Some(Default::default()), ..Revision::default() });
     }
     let looks = Arc::<SourceLooks>::default();
     let ctx = Arc::new(Context {
         client: client.clone(),
         database: database.clone(),
         looks: looks.clone(),
-        read_source: sources::reader(library.clone(), roots.clone(), Guarded::new(state.path())),
+        read_source: sources::reader(library.clone(), roots.clone(), Guarded::new(state.path()), source_watch.clone()),
         site: site.clone(),
         key: key.clone(),
         stores: stores.clone(),
         nudges: nudges.clone(),
         evaluated: evaluated.clone(),
         revision: revision.clone(),
+        compiling: compiling.clone(),
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
@@ -233,6 +202,7 @@ async fn assemble(
         key: key.clone(),
         reevaluate: reevaluate.clone(),
         revision: revision.clone(),
+        compiling: compiling.clone(),
         device_url: endpoints.device_url.clone(),
         evaluated: evaluated_sender,
         published: published_sender,
@@ -281,12 +251,9 @@ async fn assemble(
     let dp = Dp::open(dp_config, Arc::new(builtin))?;
 
     // Listeners.
-    let names = names(&options, &listeners);
-    let serving = Serving::new(authority.clone(), names.clone(), options.serving_lifetime)?;
-    let api_serving = Serving::new(credentials.authority().clone(), names, options.serving_lifetime)?;
-    let api_tls = ServerTls::kubernetes(api_serving.certificate(), credentials.authority().certificate_pem())?;
+    let serving = Serving::new(authority.clone(), names, lifetime)?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
-    let enrolment_tls = ServerTls::enrolment(serving.certificate())?;
+    let enrolment_tls = ServerTls::anybody(serving.certificate())?;
     let cap = Cap::new(published.clone(), Arc::new(intake.clone()));
     let device_routes = SiteRoutes {
         points,
@@ -299,34 +266,32 @@ async fn assemble(
     .router()
     .merge(cap::routes::router(cap.clone()))
     .merge(dp.router());
-    let device_routes = measured("devices", device_routes);
-    let enrolment_routes = measured("enrolment", enrolment.router());
+    let guarded = || from_fn_with_state(tenure.clone(), tenure::guard);
+    let device_routes = measured("devices", device_routes.layer(guarded()));
+    let enrolment_routes = measured("enrolment", enrolment.router().layer(guarded()));
     let health = measured("health", health::router(database.clone()));
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
-        let refused: watch::Receiver<std::collections::BTreeSet<String>> = refused;
-        Arc::new(move |peer| !refused.borrow().contains(&peer.id))
+        let refused: watch::Receiver<BTreeMap<String, TurnedAway>> = refused;
+        Arc::new(move |peer| refused.borrow().get(&peer.id).map_or(Ok(()), |why| Err(*why)))
     };
-    let anybody: Allowed = Arc::new(|_| true);
+    let anybody: Allowed = Arc::new(|_| Ok(()));
 
-    // Git sync.
-    let (states_sender, states) = watch::channel(RevisionState::default());
-    let sync_config = SyncConfig {
-        source: match &options.served {
-            Served::Directory(_) => Source::Directory(served),
-            Served::Branch { branch, .. } => Source::Branch { repository: served, branch: branch.clone() },
-        },
-        state: state.join("sync"),
-        name: site.name.clone(),
-        resync: options.look_interval.unwrap_or(SYNC_INTERVAL),
-        poll: options.look_interval.unwrap_or(POLL_INTERVAL),
+    let sync = sync::Sync {
+        config: source.map(|source| SyncConfig {
+            source,
+            state: state.join("sync"),
+            name: site.name.clone(),
+            resync: options.look_interval.unwrap_or(SYNC_INTERVAL),
+            poll: options.look_interval.unwrap_or(POLL_INTERVAL),
+            compiling,
+        }),
+        client: sync_client,
+        revision: revision_sender,
+        stores: stores.clone(),
+        nudges: nudges.clone(),
+        site: site.name.clone(),
     };
-    let git_sync = crate::gitops::sync::run(
-        sync_config,
-        api.client(Identity::Component("git-sync".into())),
-        states_sender,
-        shutdown.clone(),
-    );
 
     let _ = ready.send(endpoints);
     tracing::info!(site = %site.name, "the site is served");
@@ -335,21 +300,19 @@ async fn assemble(
     let device_limits = Limits { body_bytes_max: REPORT_BYTES_MAX, ..limits };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
+        () = lost(holder.as_ref()) => Err(SiteError::LeaseLost),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
         () = shelf::keep(database.clone(), library, stores.packages.clone()) => Err(SiteError::Ended("the collection of old content")),
-        () = sources::follow(stores.clone(), revision, roots, looks, nudges.clone()) => Err(SiteError::Ended("the watch of sources")),
-        () = sync::follow(states, revision_sender, stores, nudges, site.name.clone()) => Err(SiteError::Ended("git sync")),
-        done = git_sync => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
+        () = sources::follow(stores, revision, roots, source_watch, looks, nudges) => Err(SiteError::Ended("the watch of sources")),
+        done = sync.run(shutdown.clone()) => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
         () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),
         () = dp.run(shutdown.clone()) => Err(SiteError::Ended("the built-in distribution point")),
         () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
-        () = api_serving.keep() => Err(SiteError::Ended("certificate renewal of the Kubernetes API")),
-        () = kubeconfigs.keep() => Err(SiteError::Ended("the renewal of kubeconfigs")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
-        () = api.serve(listeners.api, api_tls, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
+        () = api.serve(listeners.api, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
         () = serve(listeners.devices, devices_tls, device_routes, device_limits, allowed, shutdown.clone()) =>
             Err(SiteError::Ended("the device listener")),
         () = serve(listeners.enrolment, enrolment_tls, enrolment_routes, limits, anybody, shutdown.clone()) =>
@@ -360,14 +323,22 @@ async fn assemble(
     if shutdown.is_cancelled() { Ok(()) } else { ended }
 }
 
-/// Keeps the set of devices that are blocked or deleted, so that a block acts at once.
-async fn refuse(database: Database, refused: watch::Sender<std::collections::BTreeSet<String>>) {
+/// Ends when this instance may not act any more.
+async fn lost(holder: Option<&Holder>) {
+    match holder {
+        Some(holder) => holder.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Keeps the list of devices that are blocked or deleted, so that a block acts at once.
+async fn refuse(database: Database, refused: watch::Sender<BTreeMap<String, TurnedAway>>) {
     use tokio::sync::broadcast::error::RecvError;
     let mut changes = database.subscribe();
     loop {
-        match database.read(db::devices::refused).await {
-            Ok(ids) => {
-                refused.send_replace(ids.into_iter().collect());
+        match database.read(db::devices::turned_away).await {
+            Ok(devices) => {
+                refused.send_replace(devices);
             }
             Err(error) => tracing::error!(%error, "the list of refused devices could not be read"),
         }
@@ -381,7 +352,23 @@ async fn refuse(database: Database, refused: watch::Sender<std::collections::BTr
     }
 }
 
-fn served_root(served: &Served) -> Result<PathBuf, SiteError> {
-    let (Served::Directory(path) | Served::Branch { repository: path, .. }) = served;
-    path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error))
+/// What git sync reads; nothing if objects come from elsewhere.
+fn source(served: &Served) -> Result<Option<Source>, SiteError> {
+    let found = |path: &PathBuf| path.canonicalize().map_err(|error| SiteError::Directory(path.clone(), error));
+    Ok(match served {
+        Served::Nothing => None,
+        Served::Directory(path) => Some(Source::Directory(found(path)?)),
+        Served::Branch { repository, branch } => {
+            Some(Source::Branch { repository: found(repository)?, branch: branch.clone() })
+        }
+    })
+}
+
+/// Where package sources may lie: what is served comes first.
+fn roots(source: Option<&Source>, more: &[PathBuf]) -> Result<Vec<PathBuf>, SiteError> {
+    let served = source.map(|source| match source {
+        Source::Directory(path) | Source::Branch { repository: path, .. } => Ok(path.clone()),
+    });
+    let more = more.iter().map(|root| root.canonicalize().map_err(|error| SiteError::Directory(root.clone(), error)));
+    served.into_iter().chain(more).collect()
 }

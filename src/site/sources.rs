@@ -18,6 +18,7 @@ use crate::{
         looks::SourceLooks,
         nudge::Nudges,
     },
+    metrics,
     model::{identity::ObjectName, reason::Reason},
     source::{
         Guarded, SnapshotError,
@@ -37,10 +38,10 @@ pub(super) async fn follow(
     stores: Stores,
     revision: watch::Receiver<Revision>,
     roots: Vec<PathBuf>,
+    watch: Arc<SourceWatch>,
     looks: Arc<SourceLooks>,
     nudges: Nudges,
 ) {
-    let mut watch = SourceWatch::new();
     loop {
         let packages = watched(&stores, &revision.borrow(), &roots);
         watch.follow(&packages.keys().cloned().collect());
@@ -57,28 +58,40 @@ fn watched(stores: &Stores, revision: &Revision, roots: &[PathBuf]) -> BTreeMap<
     let mut watched: BTreeMap<PathBuf, Vec<ObjectName>> = BTreeMap::new();
     for package in stores.packages.state() {
         let Source::Directory(source) = &package.spec.source else { continue };
-        let path = Path::new(&source.path);
-        let inside = path.components().all(|part| part != Component::ParentDir);
-        let permitted = inside
-            && if path.is_absolute() {
-                roots.iter().any(|root| path.starts_with(root))
-            } else {
-                revision.hold.is_none() && !revision.root.as_os_str().is_empty()
-            };
-        if permitted && !package.spec.suspend {
+        let base = (revision.hold.is_none() && !revision.root.as_os_str().is_empty()).then_some(&*revision.root);
+        if let Some(path) = changing(Path::new(&source.path), base, roots)
+            && !package.spec.suspend
+        {
             let name = ObjectName::new(package.namespace().unwrap_or_default(), package.name_any());
-            watched.entry(revision.root.join(path)).or_default().push(name);
+            watched.entry(path).or_default().push(name);
         }
     }
     watched
 }
 
+/// Where a source lies that is permitted and may change: relative ones beneath `base`, unless that never changes.
+fn changing(source: &Path, base: Option<&Path>, roots: &[PathBuf]) -> Option<PathBuf> {
+    if source.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    if source.is_absolute() {
+        return roots.iter().any(|root| source.starts_with(root)).then(|| source.to_owned());
+    }
+    base.map(|base| base.join(source))
+}
+
 /// What the controllers call to read a source.
-pub(super) fn reader(library: Arc<Library>, roots: Vec<PathBuf>, guarded: Guarded) -> ReadSource {
+pub(super) fn reader(
+    library: Arc<Library>,
+    roots: Vec<PathBuf>,
+    guarded: Guarded,
+    watch: Arc<SourceWatch>,
+) -> ReadSource {
     let permits = Arc::new(Semaphore::new(SNAPSHOTS_MAX));
     let permitted = Arc::new((roots, guarded));
     Arc::new(move |place: SourcePlace| {
         let (library, permitted, permits) = (library.clone(), permitted.clone(), permits.clone());
+        let watch = watch.clone();
         Box::pin(async move {
             let lost = |error: &dyn std::fmt::Display| SourceFailure {
                 reason: Reason::ProgressingWithRetry,
@@ -86,7 +99,14 @@ pub(super) fn reader(library: Arc<Library>, roots: Vec<PathBuf>, guarded: Guarde
                 passes: true,
             };
             let _permit = permits.acquire_owned().await.map_err(|error| lost(&error))?;
-            let read = move || read(&place, &library, &permitted.0, &permitted.1).map_err(|error| failure(&error));
+            let read = move || {
+                let base = place.hold.is_none().then_some(&*place.base);
+                if let Some(path) = changing(Path::new(&place.directory), base, &permitted.0) {
+                    watch.begin_reading(&path);
+                }
+                metrics::source_read();
+                read(&place, &library, &permitted.0, &permitted.1).map_err(|error| failure(&error))
+            };
             tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(lost(&error)))
         })
     })

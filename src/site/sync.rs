@@ -1,9 +1,10 @@
 //! Ties git sync to the controllers: what it reports becomes the revision in force, and its end lets packages look.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kube::{Api, ResourceExt, api::ObjectMeta};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
@@ -11,10 +12,16 @@ use crate::{
         site::{Site, SiteSpec, SyncStatus},
     },
     controller::{
-        context::{Revision, Stores},
+        context::{Revision, Stores, TreeOf},
         nudge::Nudges,
     },
-    gitops::{diagnostic::Severity, sync::RevisionState},
+    gitops::{
+        self,
+        diagnostic::Severity,
+        kinds::ObjectKey,
+        state::{HeldExport, RevisionState, Written},
+        sync::{SyncConfig, SyncError},
+    },
     model::identity::ObjectName,
 };
 
@@ -26,8 +33,35 @@ const WATCHES_MAX: Duration = Duration::from_secs(5);
 /// How often they are looked at meanwhile.
 const WATCHES_LOOK: Duration = Duration::from_millis(5);
 
+/// Git sync with those whom its revisions concern.
+pub(super) struct Sync {
+    /// Without it nothing is applied, and what others write is in force as it is.
+    pub(super) config: Option<SyncConfig>,
+    pub(super) client: kube::Client,
+    pub(super) revision: watch::Sender<Revision>,
+    pub(super) stores: Stores,
+    pub(super) nudges: Nudges,
+    pub(super) site: String,
+}
+
+impl Sync {
+    /// Applies what is served and makes it the revision in force, until `shutdown`.
+    pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), SyncError> {
+        let Self { config, client, revision, stores, nudges, site } = self;
+        let Some(config) = config else {
+            shutdown.cancelled().await;
+            return Ok(());
+        };
+        let (sender, states) = watch::channel(RevisionState::default());
+        tokio::select! {
+            done = gitops::sync::run(config, client, sender, shutdown) => done,
+            () = follow(states, revision, stores, nudges, site) => Ok(()),
+        }
+    }
+}
+
 /// Follows git sync until it ends.
-pub(super) async fn follow(
+async fn follow(
     mut states: watch::Receiver<RevisionState>,
     revision: watch::Sender<Revision>,
     stores: Stores,
@@ -43,18 +77,21 @@ pub(super) async fn follow(
                 () = whole(&stores, &state.written) => {}
             }
         }
-        let was_applying = revision.borrow().applying;
-        let before = revision.borrow().root.clone();
+        let before = revision.borrow().clone();
         let now = Revision {
             applying: state.applying,
             root: state.root.clone(),
             hold: state.export.clone().map(|export| Arc::new(export) as _),
+            tree: state.export.clone().map(tree_of),
             status: (!state.revision.is_empty() || state.problem.is_some()).then(|| status(&state)),
         };
-        let settled = !now.applying && (was_applying || before != now.root);
+        let is_applied = !now.applying;
+        let differs = before.applying || before.root != now.root;
         revision.send_replace(now);
+        // Only now: whoever compiles from here on finds the revision, and where its sources lie.
+        let ended = is_applied && state.turn.end();
         nudges.site(&site);
-        if settled {
+        if is_applied && (ended || differs) {
             for package in stores.packages.state() {
                 nudges.package(&ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()));
             }
@@ -65,10 +102,20 @@ pub(super) async fn follow(
     }
 }
 
-/// Waits until the watches have delivered these resourceVersions, but not for ever: an object that was deleted since shows none.
-async fn whole(stores: &Stores, written: &BTreeMap<String, u64>) {
+/// Git's own names for the directories of a commit.
+fn tree_of(export: HeldExport) -> TreeOf {
+    Arc::new(move |directory| export.0.tree(directory).map(str::to_owned))
+}
+
+/// Waits until the watches have delivered what was written, but not for ever: an object that was deleted since shows no version.
+async fn whole(stores: &Stores, written: &Written) {
+    let seen = || {
+        let names = |key: &ObjectKey| ObjectName::new(key.namespace.clone().unwrap_or_default(), key.name.clone());
+        stores.have_seen(&written.versions)
+            && written.removed.iter().all(|key| stores.have_seen_removed(&key.kind, &names(key)))
+    };
     let until = tokio::time::Instant::now() + WATCHES_MAX;
-    while !stores.have_seen(written) && tokio::time::Instant::now() < until {
+    while !seen() && tokio::time::Instant::now() < until {
         tokio::time::sleep(WATCHES_LOOK).await;
     }
 }

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
 
 use super::*;
 use crate::content::path::PathError;
@@ -314,48 +315,81 @@ impl Mutator<'_> {
     }
 }
 
+/// What the mutator does while a snapshot is taken. Attempts differ by what happens, not by how fast the machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    /// Nothing: the tree has just moved and holds still.
+    Still,
+    /// One step after the other without a pause.
+    Storm,
+    /// Some steps, now and then, anywhere in the attempt or beside it.
+    Now,
+}
+
+/// The number of attempts that are over; all of them once it is dropped, also by a failed assertion.
+struct Over<'a>(&'a AtomicU64);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(u64::MAX, Relaxed);
+    }
+}
+
 #[test]
 fn each_snapshot_of_a_moving_tree_is_one_instant() {
+    const ATTEMPTS: u64 = 200;
     let place = Place::new();
     for n in 0..3 {
         fs::create_dir(place.source().join(format!("d{n}"))).unwrap();
     }
     let states = Mutex::new(HashSet::new());
-    let (stop, snapshot_us) = (AtomicBool::new(false), AtomicU64::new(30_000));
+    let (over, snapshot_us) = (AtomicU64::new(0), AtomicU64::new(30_000));
     let top = place.source();
     let mut mutator = Mutator { top: &top, files: BTreeMap::new(), states: &states, random: 42 };
     mutator.note();
     (0..20).for_each(|_| mutator.step());
     let (mut taken, mut changed) = (Vec::new(), 0);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Relaxed) {
+        let (begin, begun) = mpsc::sync_channel(0);
+        let (moved, has_moved) = mpsc::channel();
+        let (over, snapshot_us) = (&over, &snapshot_us);
+        scope.spawn(move || {
+            for (attempt, meanwhile) in begun {
                 (0..=mutator.below(10)).for_each(|_| mutator.step());
-                // In proportion to a snapshot, so that a busy machine changes neither side's chances.
-                let pause = mutator.below(3 * snapshot_us.load(Relaxed));
-                std::thread::sleep(Duration::from_micros(pause));
+                moved.send(()).unwrap();
+                while meanwhile != Meanwhile::Still && over.load(Relaxed) == attempt {
+                    if meanwhile == Meanwhile::Now {
+                        let pause = mutator.below(3 * snapshot_us.load(Relaxed));
+                        std::thread::sleep(Duration::from_micros(pause));
+                    }
+                    mutator.step();
+                }
             }
         });
+        let all_over = Over(over);
         let mut previous = None;
-        for _ in 0..200 {
+        for attempt in 0..ATTEMPTS {
+            let meanwhile = [Meanwhile::Still, Meanwhile::Storm, Meanwhile::Now][attempt as usize % 3];
+            begin.send((attempt, meanwhile)).unwrap();
+            has_moved.recv().unwrap();
             let directory = Dir::open(&place.source()).unwrap();
             let begun = Instant::now();
-            match snapshot_settling(directory, &place.library, previous.as_ref(), SHORT) {
+            let snapshot = snapshot_settling(directory, &place.library, previous.as_ref(), SHORT);
+            all_over.0.store(attempt + 1, Relaxed);
+            match snapshot {
                 Ok(snapshot) => {
-                    // A young tree takes the time to settle on top.
-                    snapshot_us.store((SHORT + begun.elapsed()).as_micros() as u64, Relaxed);
+                    snapshot_us.store(begun.elapsed().as_micros() as u64, Relaxed);
                     taken.push(snapshot.manifest.digest());
                     previous = Some(snapshot.manifest);
                 }
-                Err(SnapshotError::Changed(_)) => changed += 1,
-                Err(other) => panic!("{other}: {other:?}"),
+                Err(SnapshotError::Changed(_)) if meanwhile != Meanwhile::Still => changed += 1,
+                Err(other) => panic!("{meanwhile:?}: {other}: {other:?}"),
             }
         }
-        stop.store(true, Relaxed);
     });
     let states = states.into_inner().unwrap();
     assert!(taken.iter().all(|digest| states.contains(digest)), "a snapshot is of no instant");
-    assert_eq!(taken.len() + changed, 200);
+    assert_eq!(taken.len() + changed, ATTEMPTS as usize);
     assert!(taken.len() >= 50 && changed >= 10, "{} taken, {changed} refused", taken.len());
     let distinct: HashSet<_> = taken.iter().collect();
     assert!(distinct.len() >= 10, "the tree hardly moved: {} states", distinct.len());

@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,10 +26,17 @@ type Identity = (u64, u64);
 
 /// Watches directories, each with everything beneath it.
 pub struct SourceWatch {
+    watches: Mutex<Watches>,
+    touched: Arc<Touched>,
+}
+
+/// What is watched.
+struct Watches {
     watcher: Option<RecommendedWatcher>,
     /// What is watched, or could not be.
     watched: BTreeMap<PathBuf, Identity>,
-    touched: Arc<Touched>,
+    /// What was read since this process started: as many as there ever were sources.
+    read: BTreeSet<PathBuf>,
 }
 
 /// What the kernel's notices leave.
@@ -87,40 +94,35 @@ impl SourceWatch {
         let watcher = watcher.inspect_err(
             |error| tracing::warn!(%error, "the kernel gives no notices; package sources are read at their interval"),
         );
-        Self { watcher: watcher.ok(), watched: BTreeMap::new(), touched }
+        let watches = Watches { watcher: watcher.ok(), watched: BTreeMap::new(), read: BTreeSet::new() };
+        Self { watches: Mutex::new(watches), touched }
     }
 
-    /// Watches exactly these directories from now on. One that is new, or another one in the same place, counts as
-    /// changed: what happened to it before went unnoticed.
-    pub fn follow(&mut self, wanted: &BTreeSet<PathBuf>) {
-        let gone: Vec<PathBuf> = self.watched.keys().filter(|path| !wanted.contains(*path)).cloned().collect();
-        gone.iter().for_each(|path| self.forget(path));
+    /// Watches exactly these directories from now on. One that was read before it was watched, or another one in the same
+    /// place, counts as changed: what happened to it meanwhile went unnoticed. One that nobody has read yet does not:
+    /// whoever reads it begins with [`SourceWatch::begin_reading`].
+    pub fn follow(&self, wanted: &BTreeSet<PathBuf>) {
+        let mut watches = self.watches();
+        let gone: Vec<PathBuf> = watches.watched.keys().filter(|path| !wanted.contains(*path)).cloned().collect();
+        gone.iter().for_each(|path| watches.forget(path, &self.touched));
         for path in wanted {
-            let now = fs::metadata(path).ok().map(|at| (at.dev(), at.ino()));
-            if now == self.watched.get(path).copied() {
-                continue;
-            }
-            self.forget(path);
-            let Some(identity) = now else { continue };
-            self.watched.insert(path.clone(), identity);
-            self.touched.with(|sets| {
-                sets.watched.insert(path.clone());
-                sets.touched.insert(path.clone());
-            });
-            self.touched.told.notify_one();
-            let Some(watcher) = &mut self.watcher else { continue };
-            if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
-                tracing::warn!(source = %path.display(), %error, "no notices of changes; the source is read at its interval");
+            if watches.look_at(path, &self.touched) && watches.read.contains(path) {
+                self.touched.with(|sets| sets.touched.insert(path.clone()));
+                self.touched.told.notify_one();
             }
         }
     }
 
-    fn forget(&mut self, path: &Path) {
-        if self.watched.remove(path).is_some() {
-            self.touched.with(|sets| sets.watched.remove(path));
-            // Fails if the directory is gone, and its watch with it.
-            let _ = self.watcher.as_mut().map(|watcher| watcher.unwatch(path));
-        }
+    /// To be called before a source is read: from now on its changes are noticed, so that nothing between this reading and
+    /// the next is missed.
+    pub fn begin_reading(&self, path: &Path) {
+        let mut watches = self.watches();
+        watches.look_at(path, &self.touched);
+        watches.read.insert(path.to_owned());
+    }
+
+    fn watches(&self) -> MutexGuard<'_, Watches> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for changes and gives the directories they are in, after they had time to come to rest. A wait that is
@@ -132,6 +134,33 @@ impl SourceWatch {
         let until = Instant::now() + QUIET_MAX;
         while Instant::now() < until && timeout(QUIET, self.touched.told.notified()).await.is_ok() {}
         self.touched.with(|sets| std::mem::take(&mut sets.touched))
+    }
+}
+
+impl Watches {
+    /// Watches a directory if it is there; whether that is new, or another directory than before.
+    fn look_at(&mut self, path: &Path, touched: &Touched) -> bool {
+        let now = fs::metadata(path).ok().map(|at| (at.dev(), at.ino()));
+        if now == self.watched.get(path).copied() {
+            return false;
+        }
+        self.forget(path, touched);
+        let Some(identity) = now else { return false };
+        self.watched.insert(path.to_owned(), identity);
+        touched.with(|sets| sets.watched.insert(path.to_owned()));
+        let Some(watcher) = &mut self.watcher else { return true };
+        if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
+            tracing::warn!(source = %path.display(), %error, "no notices of changes; the source is read at its interval");
+        }
+        true
+    }
+
+    fn forget(&mut self, path: &Path, touched: &Touched) {
+        if self.watched.remove(path).is_some() {
+            touched.with(|sets| sets.watched.remove(path));
+            // Fails if the directory is gone, and its watch with it.
+            let _ = self.watcher.as_mut().map(|watcher| watcher.unwatch(path));
+        }
     }
 }
 
@@ -161,9 +190,11 @@ mod tests {
         fs::create_dir_all(one.join("deep/er")).unwrap();
         fs::create_dir_all(&other).unwrap();
         fs::write(one.join("deep/er/file"), "1").unwrap();
-        let mut watch = SourceWatch::new();
+        let watch = SourceWatch::new();
+        watch.begin_reading(&one);
         watch.follow(&[one.clone(), other.clone()].into());
-        assert_eq!(changed(&watch).await, [one.clone(), other.clone()].into(), "what is new is read");
+        assert!(timeout(QUIET_MAX, watch.next()).await.is_err(), "what is new is read, and not for its watch again");
+        watch.begin_reading(&other);
 
         fs::read(one.join("deep/er/file")).unwrap();
         assert!(timeout(QUIET_MAX, watch.next()).await.is_err(), "a look");
@@ -186,10 +217,14 @@ mod tests {
         let (place, next) = (scratch.path().join("place"), scratch.path().join("next"));
         fs::create_dir_all(&place).unwrap();
         fs::create_dir_all(&next).unwrap();
-        let mut watch = SourceWatch::new();
+        let watch = SourceWatch::new();
         let wanted = [place.clone()].into();
+        watch.begin_reading(&place);
         watch.follow(&wanted);
-        changed(&watch).await;
+        // Not watched for a while.
+        watch.follow(&BTreeSet::new());
+        watch.follow(&wanted);
+        assert_eq!(changed(&watch).await, wanted);
         renameat_with(CWD, &next, CWD, &place, RenameFlags::EXCHANGE).unwrap();
         watch.follow(&wanted);
         assert_eq!(changed(&watch).await, wanted);

@@ -4,6 +4,8 @@
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
+use crate::wire::turned_away::{TURNED_AWAY_HEADER, TurnedAway};
+
 /// Characters kept of a refusal's text: it goes into logs and messages.
 const REFUSAL_CHARS_MAX: usize = 500;
 /// Bytes read of a refusal: enough for the characters, whatever they are.
@@ -44,6 +46,15 @@ pub async fn bytes(mut answer: reqwest::Response, limit_bytes: usize) -> Result<
 /// [`AnswerError`].
 pub async fn json<T: DeserializeOwned>(answer: reqwest::Response, limit_bytes: usize) -> Result<T, AnswerError> {
     Ok(serde_json::from_slice(&bytes(answer, limit_bytes).await?)?)
+}
+
+/// Why the other side turns this device away, if that is what its answer says.
+#[must_use]
+pub fn turned_away(answer: &reqwest::Response) -> Option<TurnedAway> {
+    if answer.status() != reqwest::StatusCode::FORBIDDEN {
+        return None;
+    }
+    TurnedAway::parse(answer.headers().get(TURNED_AWAY_HEADER)?.to_str().ok()?)
 }
 
 /// The beginning of what a refusal says; the rest is not waited for.

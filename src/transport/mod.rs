@@ -5,6 +5,7 @@ pub mod answer;
 pub mod backoff;
 pub mod client;
 pub mod download;
+mod invitation;
 pub mod pace;
 pub mod renewal;
 pub mod session;

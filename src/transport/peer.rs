@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 
 use crate::trust::identity::{PeerIdentity, Role, UserIdentity};
+use crate::wire::turned_away::{TURNED_AWAY_HEADER, TurnedAway};
 
 /// The sender of a request. An extension of every request, and an extractor of handlers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,12 @@ async fn check_role(
         Some(device) => forbidden(&format!("this route is not for role {}", device.role)),
         None => forbidden("this route is for devices with a certificate"),
     })
+}
+
+/// Refuses a device for what it is, and says so in a way that it can tell from any other refusal.
+pub fn turned_away(why: TurnedAway) -> Response {
+    (StatusCode::FORBIDDEN, [(TURNED_AWAY_HEADER, why.as_str())], format!("this device is turned away: {why}\n"))
+        .into_response()
 }
 
 pub(super) fn forbidden(why: &str) -> Response {

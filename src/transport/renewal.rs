@@ -81,6 +81,9 @@ async fn renew(
 async fn ask(http: &reqwest::Client, site_url: &str, request: &RenewRequest) -> Result<RenewAnswer, SessionError> {
     let sent = http.post(format!("{site_url}{RENEW_PATH}")).timeout(REQUEST_TIMEOUT).json(request).send();
     let answer = sent.await.map_err(|error| SessionError::Unreachable(site_url.to_owned(), error))?;
+    if let Some(why) = answer::turned_away(&answer) {
+        return Err(SessionError::TurnedAway(why));
+    }
     if !answer.status().is_success() {
         return Err(SessionError::Refused(answer::refusal(answer).await));
     }

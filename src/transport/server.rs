@@ -28,17 +28,19 @@ use super::activity::{Activity, Verdict, held};
 use super::admission::{Place, Places, network};
 use super::body::PacedBody;
 use super::limits::Limits;
-use super::peer::{Identity, Peer, forbidden};
+use super::peer::{Identity, Peer, forbidden, turned_away};
 use super::tls::ServerTls;
 use crate::clock;
 use crate::trust::identity::PeerIdentity;
+use crate::wire::turned_away::TurnedAway;
 
-/// Whether a device may (still) call: false for blocked and deleted ones. Asked often, so it must be quick and must not
-/// wait.
-pub type Allowed = Arc<dyn Fn(&PeerIdentity) -> bool + Send + Sync>;
+/// Whether a device may (still) call, and if not, why. Asked often, so it must be quick and must not wait.
+pub type Allowed = Arc<dyn Fn(&PeerIdentity) -> Result<(), TurnedAway> + Send + Sync>;
 
 /// How often a running connection is judged: blocked, expired, idle. Requests are judged one by one besides.
 const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
+/// A device that is turned away may ask so long after it has connected, and is told why.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// After a failed accept (no file descriptors, say) the listener rests this long instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A peer that acknowledges nothing for this long is gone; frees what a stalled download holds.
@@ -63,7 +65,7 @@ pub async fn serve(
 
 /// As [`serve`] without TLS, for health and metrics: every caller is anonymous, so nothing that matters belongs here.
 pub async fn serve_plain(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
-    Front::new(None, router, limits, Arc::new(|_| true), shutdown).accept(listener).await;
+    Front::new(None, router, limits, Arc::new(|_| Ok(())), shutdown).accept(listener).await;
 }
 
 /// One listener.
@@ -166,14 +168,20 @@ impl Front {
             },
             None => None,
         };
-        if self.welcome(&identity) {
+        if self.welcome(&identity) != Welcome::Expired {
             self.talk(stream, Peer { identity, addr }).await;
         }
     }
 
     /// Whether this caller may call now.
-    fn welcome(&self, identity: &Identity) -> bool {
-        !identity.expired(clock::now()) && identity.device().is_none_or(|device| (self.allowed)(device))
+    fn welcome(&self, identity: &Identity) -> Welcome {
+        if identity.expired(clock::now()) {
+            return Welcome::Expired;
+        }
+        match identity.device().map(|device| (self.allowed)(device)) {
+            Some(Err(why)) => Welcome::TurnedAway(why),
+            Some(Ok(())) | None => Welcome::Yes,
+        }
     }
 
     /// Speaks HTTP on an admitted connection until it ends.
@@ -182,7 +190,9 @@ impl Front {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let addr = peer.addr;
-        let caller = Arc::new(Caller { front: self.clone(), peer, activity: Activity::new() });
+        let told_until =
+            matches!(self.welcome(&peer.identity), Welcome::TurnedAway(_)).then(|| Instant::now() + TOLD_WITHIN);
+        let caller = Arc::new(Caller { front: self.clone(), peer, activity: Activity::new(), told_until });
         let answering = caller.clone();
         let service = service_fn(move |request| answering.clone().answer(request));
         let protocol = protocol(&self.limits);
@@ -219,22 +229,38 @@ impl Front {
     }
 }
 
+/// Whether a caller may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Welcome {
+    Yes,
+    TurnedAway(TurnedAway),
+    Expired,
+}
+
 /// The other end of one connection.
 struct Caller {
     front: Arc<Front>,
     peer: Peer,
     activity: Arc<Activity>,
+    /// Until when it is told why it is turned away; `None` if it was welcome when it connected, and has heard enough.
+    told_until: Option<Instant>,
 }
 
 impl Caller {
     fn judge(&self) -> Verdict {
-        if self.front.welcome(&self.peer.identity) { self.activity.verdict(&self.front.limits) } else { Verdict::Cut }
+        match self.front.welcome(&self.peer.identity) {
+            Welcome::Yes => self.activity.verdict(&self.front.limits),
+            Welcome::TurnedAway(_) if self.told_until.is_some_and(|until| Instant::now() < until) => Verdict::Keep,
+            Welcome::TurnedAway(_) | Welcome::Expired => Verdict::Cut,
+        }
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let in_progress = self.activity.begin();
-        if !self.front.welcome(&self.peer.identity) {
-            return Ok(forbidden("this certificate is blocked or has expired"));
+        match self.front.welcome(&self.peer.identity) {
+            Welcome::Yes => {}
+            Welcome::TurnedAway(why) => return Ok(turned_away(why)),
+            Welcome::Expired => return Ok(forbidden("this certificate has expired")),
         }
         let mut request = request.map(|body| Body::new(PacedBody::new(body, &self.front.limits)));
         request.extensions_mut().insert(self.peer.clone());

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock,
-    content::durable,
+    content::{Digest, durable},
     transport::{
         answer::{self, AnswerError},
         client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
+        invitation,
     },
     trust::{
         device::DeviceKey,
@@ -24,7 +25,10 @@ use crate::{
         secret_file::{self, SecretFileError},
         token::JoinSecret,
     },
-    wire::enrol::{ENROL_ANSWER_BYTES_MAX, ENROL_PATH, Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
+    wire::{
+        enrol::{ENROL_ANSWER_BYTES_MAX, ENROL_PATH, Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
+        turned_away::TurnedAway,
+    },
 };
 
 /// Time for the whole enrolment request.
@@ -61,6 +65,22 @@ pub enum SessionError {
     /// The site refused.
     #[error("the site refused: {0}")]
     Refused(String),
+    /// The site knows this device, or knew it, and lets it in no more.
+    #[error("the site turns this machine away: {0}")]
+    TurnedAway(TurnedAway),
+    /// The join file is of another site than the one that this state belongs to.
+    #[error(
+        "{} belongs to site {here} and this join file is of site {there}; give each site a state directory of its own",
+        state.display()
+    )]
+    OtherSite {
+        /// The state directory.
+        state: PathBuf,
+        /// The id of its site.
+        here: String,
+        /// The id of the file's site.
+        there: String,
+    },
     /// The answer does not fit the join file.
     #[error("the site's answer cannot be believed")]
     Answer(#[from] EnrolError),
@@ -95,18 +115,22 @@ pub struct Session {
     /// The epoch of the site's policy when this device joined: no lower one is accepted.
     #[serde(default)]
     pub epoch: u64,
-}
-
-fn session_path(state: &Path) -> PathBuf {
-    state.join("session.json")
-}
-
-fn key_path(state: &Path) -> PathBuf {
-    state.join("device.key")
+    /// What the secret of the last join file was that this machine has seen, hashed: another one may be meant to be used.
+    #[serde(default)]
+    pub joined_with: Option<Digest>,
 }
 
 impl Session {
-    /// The session in `state`, or a new one by joining. A lapsed certificate is exchanged for one of the same id.
+    pub(super) fn path(state: &Path) -> PathBuf {
+        state.join("session.json")
+    }
+
+    pub(super) fn key_path(state: &Path) -> PathBuf {
+        state.join("device.key")
+    }
+
+    /// The session in `state`, or a new one by joining. A lapsed certificate is exchanged for one of the same id; what a
+    /// join file does that was not seen before is told in `invitation`.
     ///
     /// # Errors
     /// [`SessionError`], each with the remedy.
@@ -116,29 +140,54 @@ impl Session {
         role: Role,
         advertised_names: &[String],
     ) -> Result<Self, SessionError> {
-        let path = session_path(state);
+        let path = Self::path(state);
         let Some(text) = read(&path)? else {
             let join = join.ok_or_else(|| SessionError::NotJoined(state.to_owned()))?;
-            return Self::join(state, join, role, advertised_names).await;
+            if join.role != role {
+                return Err(SessionError::Role { file: join.role, wanted: role });
+            }
+            let key = DeviceKey::load_or_create(&Self::key_path(state))?;
+            let session = Self::ask_to_join(&key, join, role, advertised_names).await?;
+            session.save(state)?;
+            return Ok(session);
         };
         let session: Self = serde_json::from_str(&text).map_err(|_| SessionError::Damaged(path))?;
-        let (_, not_after) = session.renewal()?;
-        if not_after > clock::now() {
-            return Ok(session);
+        match join {
+            Some(join) if session.joined_with != Some(join.secret.stored_hash()) => {
+                invitation::take(session, state, join, role, advertised_names).await
+            }
+            _ => session.still_good(state, role, advertised_names).await,
         }
-        session.rejoin(state, role, advertised_names).await
     }
 
-    async fn join(
+    /// This session, with a new certificate if the present one has lapsed.
+    pub(super) async fn still_good(
+        self,
         state: &Path,
+        role: Role,
+        advertised_names: &[String],
+    ) -> Result<Self, SessionError> {
+        let (_, not_after) = self.renewal()?;
+        if not_after > clock::now() {
+            return Ok(self);
+        }
+        match self.rejoin(state, role, advertised_names).await {
+            // An administrator may let it back: whoever keeps the certificate fresh asks again and again.
+            Err(SessionError::TurnedAway(why @ TurnedAway::Blocked)) => {
+                tracing::warn!(id = %self.id, "the certificate has lapsed, and the site turns this machine away: {why}");
+                Ok(self)
+            }
+            other => other,
+        }
+    }
+
+    /// A session of a machine that holds `key`, not stored yet.
+    pub(super) async fn ask_to_join(
+        key: &DeviceKey,
         join: &JoinFile,
         role: Role,
         advertised_names: &[String],
     ) -> Result<Self, SessionError> {
-        if join.role != role {
-            return Err(SessionError::Role { file: join.role, wanted: role });
-        }
-        let key = DeviceKey::load_or_create(&key_path(state))?;
         let request = EnrolRequest {
             secret: join.secret.clone(),
             role,
@@ -149,12 +198,23 @@ impl Session {
         };
         let answer = enrol(&join.url, join.ca_sha256, &request).await?;
         answer.check(join, clock::now())?;
-        Self::store(state, answer, join.url.clone())
+        Ok(Self::of(answer, join.url.clone(), Some(join.secret.stored_hash())))
     }
 
     /// Comes back under the old id, which the old key proves. No secret is needed: see `site::enrol`.
     pub async fn rejoin(&self, state: &Path, role: Role, advertised_names: &[String]) -> Result<Self, SessionError> {
-        let path = key_path(state);
+        self.rejoin_at(&self.enrolment_url, state, role, advertised_names).await
+    }
+
+    /// As [`Session::rejoin`], at the enrolment listener of this URL.
+    pub(super) async fn rejoin_at(
+        &self,
+        url: &str,
+        state: &Path,
+        role: Role,
+        advertised_names: &[String],
+    ) -> Result<Self, SessionError> {
+        let path = Self::key_path(state);
         let old = DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))?;
         let request = EnrolRequest {
             secret: JoinSecret::generate()?,
@@ -165,11 +225,10 @@ impl Session {
             rejoin: None,
         };
         let request = request.rejoining(&old, &self.certificate_pem)?;
-        let authority = identity::certificates(&self.ca_pem).map_err(ClientError::from)?;
-        let pinned = crate::content::digest::Digest::of(&authority[0]);
-        let answer = enrol(&self.enrolment_url, pinned, &request).await?;
+        let pinned = self.authority()?;
+        let answer = enrol(url, pinned, &request).await?;
         let expected = JoinFile {
-            url: self.enrolment_url.clone(),
+            url: url.to_owned(),
             ca_sha256: pinned,
             secret: request.secret,
             role,
@@ -182,11 +241,13 @@ impl Session {
         }
         // The keys that this device accepts were settled when it joined with a join file.
         let answer = EnrolAnswer { signing_keys: self.keys.clone(), epoch: self.epoch.max(answer.epoch), ..answer };
-        Self::store(state, answer, self.enrolment_url.clone())
+        let session = Self::of(answer, url.to_owned(), self.joined_with);
+        session.save(state)?;
+        Ok(session)
     }
 
-    fn store(state: &Path, answer: EnrolAnswer, enrolment_url: String) -> Result<Self, SessionError> {
-        let session = Self {
+    fn of(answer: EnrolAnswer, enrolment_url: String, joined_with: Option<Digest>) -> Self {
+        Self {
             id: answer.id,
             site_id: answer.site_id,
             certificate_pem: answer.certificate_pem,
@@ -195,9 +256,14 @@ impl Session {
             endpoints: answer.endpoints,
             enrolment_url,
             epoch: answer.epoch,
-        };
-        session.save(state)?;
-        Ok(session)
+            joined_with,
+        }
+    }
+
+    /// Digest of the authority's certificate, as join files pin it.
+    pub(super) fn authority(&self) -> Result<Digest, SessionError> {
+        let authority = identity::certificates(&self.ca_pem).map_err(ClientError::from)?;
+        Ok(Digest::of(&authority[0]))
     }
 
     /// Keeps the session, for instance with a renewed certificate.
@@ -205,10 +271,9 @@ impl Session {
     /// # Errors
     /// [`SessionError::Secret`].
     pub fn save(&self, state: &Path) -> Result<(), SessionError> {
-        let path = session_path(state);
+        let path = Self::path(state);
         let text = serde_json::to_vec(self).map_err(|_| SessionError::Damaged(path.clone()))?;
-        durable::replace(&path, &text, 0o600)
-            .map_err(|source| SessionError::Secret(path.clone(), SecretFileError::Write { path, source }))
+        durable::replace(&path, &text, 0o600).map_err(|source| SessionError::unwritten(&path, source))
     }
 
     /// The device's key.
@@ -216,7 +281,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub fn key(state: &Path) -> Result<DeviceKey, SessionError> {
-        let path = key_path(state);
+        let path = Self::key_path(state);
         DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))
     }
 
@@ -254,11 +319,13 @@ impl Session {
     }
 }
 
-async fn enrol(
-    url: &str,
-    ca_sha256: crate::content::digest::Digest,
-    request: &EnrolRequest,
-) -> Result<EnrolAnswer, SessionError> {
+impl SessionError {
+    pub(super) fn unwritten(path: &Path, source: std::io::Error) -> Self {
+        Self::Secret(path.to_owned(), SecretFileError::Write { path: path.to_owned(), source })
+    }
+}
+
+async fn enrol(url: &str, ca_sha256: Digest, request: &EnrolRequest) -> Result<EnrolAnswer, SessionError> {
     let http = enrolment_client(ca_sha256, Timeouts::default())?;
     let mut tries = 0;
     let answer = loop {
@@ -272,6 +339,9 @@ async fn enrol(
             Err(error) => return Err(SessionError::Unreachable(url.to_owned(), error)),
         }
     };
+    if let Some(why) = answer::turned_away(&answer) {
+        return Err(SessionError::TurnedAway(why));
+    }
     if !answer.status().is_success() {
         return Err(SessionError::Refused(answer::refusal(answer).await));
     }

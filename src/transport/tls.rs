@@ -98,11 +98,11 @@ impl ServerTls {
         Ok(Self::finish(config, Callers::Devices))
     }
 
-    /// For machines that want to join: no client certificate is asked for.
+    /// For machines that want to join, and users who show a token with each request: no client certificate is asked for.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn enrolment(certificate: Arc<ServingCertificate>) -> Result<Self, TlsError> {
+    pub fn anybody(certificate: Arc<ServingCertificate>) -> Result<Self, TlsError> {
         let config = tls13(&provider())?.with_no_client_auth().with_cert_resolver(certificate);
         Ok(Self::finish(config, Callers::Anybody))
     }

@@ -14,7 +14,7 @@ pub const RECORD_PATH: &str = "/cap/v1/records";
 pub const LOCATIONS_PATH: &str = "/cap/v1/locations";
 /// POST, client: a `status::SignedBatch`; 200 with a signed `status::Receipt` after it is durable.
 pub const STATUS_PATH: &str = "/cap/v1/status";
-/// POST, client: an `inventory::Inventory`.
+/// POST, client: an `inventory::SignedInventory`; 200 with a signed `status::Receipt` after it is durable.
 pub const INVENTORY_PATH: &str = "/cap/v1/inventory";
 /// POST, client: a [`BadContent`]; the point verifies and repairs at once.
 pub const BAD_CONTENT_PATH: &str = "/cap/v1/bad-content";
@@ -41,7 +41,7 @@ pub const SNAPSHOT_PATH: &str = "/site/v1/snapshot";
 pub const SITE_RECORD_PATH: &str = "/site/v1/records";
 /// POST, cap: what a client posted at [`STATUS_PATH`], passed on; same answer.
 pub const RELAY_STATUS_PATH: &str = "/site/v1/relay/status";
-/// POST, cap: a [`Relayed`] inventory.
+/// POST, cap: a [`Relayed`] signed inventory; same answer.
 pub const RELAY_INVENTORY_PATH: &str = "/site/v1/relay/inventory";
 /// POST, cap: a [`Relayed`] complaint about content.
 pub const RELAY_BAD_CONTENT_PATH: &str = "/site/v1/relay/bad-content";
@@ -83,8 +83,8 @@ pub struct BadContent {
     pub file: Option<Digest>,
 }
 
-/// Something a client posted, passed on by a client access point. Not signed by the client: only claims that the
-/// client makes about itself travel this way, never a run's result.
+/// Something a client posted, passed on by a client access point. What is not signed by the client itself is a complaint
+/// about content, which makes a point verify what it has and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Relayed<T> {
@@ -131,6 +131,9 @@ pub struct Snapshot {
     pub records: Vec<Digest>,
     /// Which distribution point holds what.
     pub locations: Vec<(VersionRef, Vec<PointRef>)>,
-    /// Clients that are blocked; their connections are refused.
+    /// Clients that are blocked; they are turned away.
     pub blocked: Vec<String>,
+    /// Clients that were deleted and whose certificates may still live; they are turned away.
+    #[serde(default)]
+    pub deleted: Vec<String>,
 }

@@ -7,3 +7,4 @@ pub mod points;
 pub mod policy;
 pub mod record;
 pub mod status;
+pub mod turned_away;

@@ -41,14 +41,14 @@ pub struct SignedBatch {
 /// The envelope type a receipt is signed under.
 pub const RECEIPT_TYPE: &str = "waybill.status-receipt.v1";
 
-/// What the site did with a client's batch, signed with the key that signs policy: an access point that passes batches on
-/// can neither make one up nor use one again. Made only after a durable commit.
+/// What the site did with a client's batch or inventory, signed with the key that signs policy: an access point that passes
+/// them on can neither make one up nor use one again. Made only after a durable commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receipt {
     /// The client.
     pub sender: String,
-    /// Digest of the exact text of the [`StatusBatch`].
+    /// Digest of the exact text of the [`StatusBatch`] or of the inventory's report.
     pub batch: Digest,
     /// What became of it.
     pub outcome: Outcome,
@@ -60,7 +60,7 @@ pub struct Receipt {
 pub enum Outcome {
     /// Everything in it is stored.
     Stored {
-        /// Everything of the outbox up to this number is; the sender may forget it.
+        /// Everything of the outbox up to this number is; the sender may forget it. Of an inventory, its own number.
         through: u64,
     },
     /// It will never be stored.

@@ -163,6 +163,33 @@ fn full_points_access_points_and_clients_wait_for_room_and_hold_nobody_up() {
 }
 
 #[test]
+fn a_point_whose_own_database_is_full_tells_it_once() {
+    if !inside("full_disk::a_point_whose_own_database_is_full_tells_it_once", MAY_MOUNT) {
+        return;
+    }
+    let mut fleet = fleet(&[("dp-1", 32)]);
+    let ballast = fill(&fleet.world.path("dp-1"));
+    fleet.publish(2);
+    let told = |fleet: &Fleet| {
+        let tells = |one: &&Value| one["text"].to_string().contains("dp-1 cannot write its database");
+        fleet.messages().iter().filter(tells).map(|one| one["reason"].clone()).collect::<Vec<_>>()
+    };
+    fleet.world.until("the site hears of it", |_| !told(&fleet).is_empty());
+    ran(&fleet, "client-1", 2);
+    ran(&fleet, "client-2", 2);
+    std::thread::sleep(crate::world::SILENCE);
+    assert_eq!(told(&fleet), ["DiskFull"]);
+    empty(&ballast);
+    holds(&fleet, "dp-1", 2);
+    fleet.publish(3);
+    holds(&fleet, "dp-1", 3);
+    ran(&fleet, "client-1", 3);
+    ran(&fleet, "client-2", 3);
+    assert_eq!(told(&fleet), ["DiskFull"]);
+    is_whole(&mut fleet, 3);
+}
+
+#[test]
 fn a_site_whose_disk_is_full_goes_on_answering_and_catches_up() {
     if !inside("full_disk::a_site_whose_disk_is_full_goes_on_answering_and_catches_up", MAY_MOUNT) {
         return;

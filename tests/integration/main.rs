@@ -7,6 +7,8 @@
 mod require;
 
 #[cfg(feature = "server")]
+mod admission;
+#[cfg(feature = "server")]
 mod agent;
 #[cfg(feature = "server")]
 mod apiserver;
@@ -36,6 +38,10 @@ mod run;
 #[cfg(feature = "server")]
 mod scale;
 #[cfg(feature = "server")]
+mod sources;
+#[cfg(feature = "server")]
 mod speed;
+#[cfg(feature = "server")]
+mod traffic;
 #[cfg(feature = "server")]
 mod world;

@@ -56,7 +56,7 @@ const PLAIN: Spec = Spec {
 };
 
 /// Every built-in kind.
-pub(super) fn kinds() -> Vec<Kind> {
+pub(in crate::apiserver) fn kinds() -> Vec<Kind> {
     let mut kinds = stored();
     kinds.extend(reviews());
     kinds

@@ -50,7 +50,7 @@ async fn relay(key: &SiteKey, answers: Answers, copy: PathBuf, shutdown: Cancell
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let router = Router::new().route(SNAPSHOT_PATH, get(answer)).with_state(answers);
-    tokio::spawn(serve(listener, tls.unwrap(), router, Limits::default(), Arc::new(|_| true), shutdown));
+    tokio::spawn(serve(listener, tls.unwrap(), router, Limits::default(), Arc::new(|_| Ok(())), shutdown));
 
     let grant = Grant { site_id: "hq", role: Role::Cap, id: "cap-2", names: &names, lifetime: IDENTITY_LIFETIME };
     let issued = ca.issue_identity(&device.csr_pem().unwrap(), &grant, clock::now()).unwrap();

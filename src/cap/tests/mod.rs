@@ -35,6 +35,7 @@ fn snapshot(key: &SiteKey, (epoch, version): (u64, u64), clients: &[&str], body:
         records: Vec::new(),
         locations: Vec::new(),
         blocked: Vec::new(),
+        deleted: Vec::new(),
     }
 }
 

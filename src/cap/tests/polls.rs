@@ -26,7 +26,7 @@ impl Upstream for Nowhere {
         Box::pin(async { Err(Refusal::Unavailable("away".into())) })
     }
 
-    fn inventory(&self, _: String, _: Inventory) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn inventory(&self, _: String, _: SignedInventory) -> BoxFuture<'_, Result<Envelope, Refusal>> {
         Box::pin(async { Err(Refusal::Unavailable("away".into())) })
     }
 

@@ -34,7 +34,9 @@ fn blocked_and_deleted_devices_are_refused() {
     assert!(delete(&mut tx, "c2", NOW).unwrap());
     assert!(!delete(&mut tx, "c2", NOW).unwrap());
     assert_eq!(admission(&tx, "c2").unwrap(), Admission::Gone);
-    assert_eq!(refused(&tx).unwrap(), ["c1", "c2"]);
+    let turned_away = turned_away(&tx).unwrap();
+    assert_eq!(turned_away, [("c1".into(), TurnedAway::Blocked), ("c2".into(), TurnedAway::Deleted)].into());
+    assert_eq!((gone(&tx, Role::Client).unwrap(), gone(&tx, Role::Dp).unwrap()), (vec!["c2".to_owned()], vec![]));
     assert!(join(&mut tx, &device("c2", Role::Client, "again")).is_err(), "an id never comes back");
 
     assert!(set_blocked(&mut tx, "c1", false).unwrap());

@@ -29,7 +29,13 @@ fn done() -> Facts {
         advertisement: ObjectName::new("default", "tools"),
         client: "c-1".into(),
         clause: Clause::Member { collection: "all".into(), direct: false },
-        record: Some(RecordFacts { package: "tools".into(), source_version: 3, has_program: true, has_content: true }),
+        record: Ok(RecordFacts {
+            package: "tools".into(),
+            source_version: 3,
+            has_program: true,
+            has_content: true,
+            obstacle: None,
+        }),
         points: vec![PointFacts { point: "main".into(), state: LocationState::Installed, detail: None }],
         outcome: Some(Outcome::Offered { members: 5, lost: false }),
         policy: PolicyFacts { published: Some(at(900)), last_seen: Some(at(950)), spoken: true },
@@ -93,7 +99,27 @@ fn who_is_targeted() {
 #[test]
 fn what_is_there_to_be_offered() {
     let record = ("record", Standing::Waiting, Some(Reason::WaitingForRecord));
-    check(|facts| facts.record = None, record, "no record yet");
+    let none = |obstacle| Err(NoRecord::NoneYet { package: "tools".into(), obstacle });
+    check(|facts| facts.record = none(None), record, "no record yet");
+    // Who has to act is told so, and why: a package whose source is refused never gets a record by waiting.
+    let obstacle = |needs_somebody| Obstacle {
+        reason: Reason::SourceRefused,
+        text: "packages/tools/x is a link".into(),
+        needs_somebody,
+    };
+    check(
+        |facts| facts.record = none(Some(obstacle(true))),
+        ("record", Standing::Failed, Some(Reason::SourceRefused)),
+        "package tools has no record: packages/tools/x is a link",
+    );
+    check(
+        |facts| facts.record = none(Some(obstacle(false))),
+        ("record", Standing::Waiting, Some(Reason::SourceRefused)),
+        "is a link",
+    );
+    let missing = ("record", Standing::Failed, Some(Reason::ReferenceNotFound));
+    check(|facts| facts.record = Err(NoRecord::NoProgram { program: "x".into() }), missing, "program x does not");
+    check(|facts| facts.record = Err(NoRecord::NoPackage { package: "x".into() }), missing, "package x does not");
     check(|facts| facts.record.as_mut().unwrap().has_program = false, record, "does not hold the program");
     let content = |standing| ("content", standing, Some(Reason::WaitingForContent));
     check(|facts| facts.points.clear(), content(Standing::Failed), "no Distribution brings version 3");
@@ -198,4 +224,19 @@ fn every_state_has_a_standing() {
         assert_eq!(step.standing == Standing::Ok, done, "{state:?}");
         assert_eq!(step.reason.is_none(), state == RunState::Succeeded, "every state that is not done has a reason");
     }
+}
+
+#[test]
+fn an_older_version_that_ran_names_what_keeps_the_newer_one_back() {
+    let mut facts = done();
+    let obstacle =
+        Obstacle { reason: Reason::SourceUnavailable, text: "no such directory".into(), needs_somebody: true };
+    facts.record.as_mut().unwrap().obstacle = Some(obstacle);
+    let steps = explain(&facts, at(1_000));
+    assert_eq!(answer(&steps).unwrap().standing, Standing::Ok);
+    assert!(
+        steps[1].text.ends_with("; nothing newer comes (SourceUnavailable): no such directory"),
+        "{}",
+        steps[1].text
+    );
 }

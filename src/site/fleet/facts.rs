@@ -7,7 +7,7 @@ use super::{Late, Parts};
 use crate::{
     api::advertisement::Advertisement,
     apiserver::failure::Failure,
-    controller::advertisement::template,
+    controller::{advertisement::template, package::obstacle},
     db::{
         Connection, DbError,
         devices::{self, DeviceRow},
@@ -20,7 +20,7 @@ use crate::{
         clause::false_parts,
         membership::{ClientFacts, Query},
         offer::OfferTemplate,
-        why::{Clause, Facts, PointFacts, PolicyFacts, RecordFacts, RunFacts},
+        why::{Clause, Facts, NoRecord, PointFacts, PolicyFacts, RecordFacts, RunFacts},
     },
     trust::identity::Role,
     wire::{inventory::Inventory, record::PackageRecord},
@@ -44,14 +44,16 @@ pub(super) async fn gather(
     client: String,
 ) -> Result<Result<Facts, DbError>, Failure> {
     let late = parts.late()?;
-    let within = |name: &str| ObjectRef::new(name).within(&advertisement.namespace);
-    let object = late.stores.advertisements.get(&within(&advertisement.name));
-    let program = object
-        .as_ref()
-        .and_then(|one| late.stores.programs.get(&ObjectRef::new(&one.spec.program).within(&advertisement.namespace)));
-    let package = program.map(|program| ObjectName::new(&advertisement.namespace, &program.spec.package_ref));
-    let (id, name) = (client.clone(), advertisement.clone());
-    let rows = match parts.database.read(move |connection| read(connection, &id, &name, package.as_ref())).await {
+    let namespace = &advertisement.namespace;
+    let object = late.stores.advertisements.get(&ObjectRef::new(&advertisement.name).within(namespace));
+    let program =
+        object.as_ref().and_then(|one| late.stores.programs.get(&ObjectRef::new(&one.spec.program).within(namespace)));
+    let package = program.as_ref().map(|one| ObjectName::new(namespace, &one.spec.package_ref));
+    let declared =
+        package.as_ref().and_then(|package| late.stores.packages.get(&ObjectRef::new(&package.name).within(namespace)));
+    let obstacle = declared.as_ref().and_then(|package| obstacle(package));
+    let (id, name, of) = (client.clone(), advertisement.clone(), package.clone());
+    let rows = match parts.database.read(move |connection| read(connection, &id, &name, of.as_ref())).await {
         Ok(rows) => rows,
         Err(error) => return Ok(Err(error)),
     };
@@ -59,14 +61,22 @@ pub(super) async fn gather(
     let clause = clause(late, object.as_deref(), &advertisement, &client, &rows);
     let outcome = late.evaluated.borrow().compiled.outcomes.get(&advertisement).cloned();
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
-    Ok(Ok(Facts {
-        clause,
-        record: rows.record.map(|record| RecordFacts {
+    let record = match (rows.record, &object, package) {
+        (Some(record), _, _) => Ok(RecordFacts {
             has_program: offer.as_ref().is_some_and(|offer| record.program(&offer.program).is_some()),
             has_content: record.content.is_some(),
             source_version: record.source_version,
             package: record.package,
+            obstacle,
         }),
+        (None, None, _) => Err(NoRecord::Nothing),
+        (None, Some(object), None) => Err(NoRecord::NoProgram { program: object.spec.program.clone() }),
+        (None, _, Some(package)) if declared.is_none() => Err(NoRecord::NoPackage { package: package.name }),
+        (None, _, Some(package)) => Err(NoRecord::NoneYet { package: package.name, obstacle }),
+    };
+    Ok(Ok(Facts {
+        clause,
+        record,
         points: rows.points,
         outcome,
         policy: PolicyFacts {

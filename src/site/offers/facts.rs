@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{FORCE_REMOVAL_ANNOTATION, client_agent_config::ClientAgentConfig},
     content::digest::Digest,
-    controller::context::{SiteIdentity, Stores},
+    controller::{
+        context::{SiteIdentity, Stores},
+        package::obstacle,
+    },
     db::{Change, Database, DbError, devices, inventory, kept, locations, records},
     model::{identity::ObjectName, quantity::parse_bytes, state::LocationState},
     plan::{
@@ -233,7 +236,7 @@ pub(super) async fn packages(
         .filter(|object| object.metadata.deletion_timestamp.is_none())
         .map(|object| {
             let name = ObjectName::new(object.namespace().unwrap_or_default(), object.name_any());
-            (name, PackageFacts::default())
+            (name, PackageFacts { obstacle: obstacle(object), ..PackageFacts::default() })
         })
         .collect();
     for row in current.into_iter().chain(offerable).chain(previous.into_iter().flatten()) {

@@ -8,9 +8,9 @@ use crate::{
     cap::published::{Published, leaf_bytes},
     clock,
     content::digest::Digest,
-    db::{leaves, points, records},
+    db::{devices, leaves, points, records},
     plan::offer::Compiled,
-    trust::{envelope::Envelope, merkle::MerkleTree},
+    trust::{envelope::Envelope, identity::Role, merkle::MerkleTree},
     wire::{
         access::Snapshot,
         policy::{Leaf, PolicyRoot, ROOT_LIFETIME, ROOT_TYPE},
@@ -38,15 +38,16 @@ pub(super) async fn publish(
         }
     };
     let wanted = snapshot.records.clone();
-    let (locations, rows) = manager
+    let (locations, rows, deleted) = manager
         .database
         .read(move |connection| {
             let rows = wanted.iter().map(|digest| records::get(connection, digest)).collect::<Result<Vec<_>, _>>()?;
-            Ok((points::all_holders(connection)?, rows))
+            Ok((points::all_holders(connection)?, rows, devices::gone(connection, Role::Client)?))
         })
         .await?;
     snapshot.locations = locations;
     snapshot.blocked = memory.clients.blocked();
+    snapshot.deleted = deleted;
     if manager.snapshot.borrow().as_deref() == Some(&snapshot) {
         return Ok(());
     }
@@ -102,5 +103,6 @@ async fn sign(manager: &OfferManager, compiled: &Compiled, now: jiff::Timestamp)
         records: compiled.named_records().into_iter().collect(),
         locations: Vec::new(),
         blocked: Vec::new(),
+        deleted: Vec::new(),
     })
 }

@@ -74,7 +74,7 @@ async fn a_listeners_own_certificate_opens_no_listener_for_devices() {
 #[tokio::test]
 async fn joining_needs_the_pinned_authority() {
     let (site, other) = (Site::new(), Site::new());
-    let running = start(ServerTls::enrolment(site.certificate.clone()).unwrap(), Limits::default()).await;
+    let running = start(ServerTls::anybody(site.certificate.clone()).unwrap(), Limits::default()).await;
     assert_eq!(text(&site.joining(), running.url("/whoami")).await, "anonymous");
     assert!(other.joining().get(running.url("/whoami")).send().await.is_err(), "another pin");
     let by_name = format!("https://localhost:{}/whoami", running.addr.port());
@@ -90,7 +90,7 @@ async fn a_copy_of_the_pinned_certificate_is_no_proof() {
     let chain = format!("{own_leaf}{}", site.ca.certificate_pem());
     assert_eq!(Digest::of(&certificates(&chain).unwrap()[1]), site.ca.fingerprint());
     let certificate = ServingCertificate::new(&chain, &key).unwrap();
-    let running = start(ServerTls::enrolment(certificate).unwrap(), Limits::default()).await;
+    let running = start(ServerTls::anybody(certificate).unwrap(), Limits::default()).await;
     assert!(site.joining().get(running.url("/whoami")).send().await.is_err());
 }
 
@@ -99,7 +99,7 @@ async fn a_point_of_the_site_cannot_pose_as_the_site() {
     let site = Site::new();
     let point = site.device(Role::Dp, "dp-1");
     let certificate = ServingCertificate::new(&point.chain_pem, &point.key).unwrap();
-    let posing = start(ServerTls::enrolment(certificate.clone()).unwrap(), Limits::default()).await;
+    let posing = start(ServerTls::anybody(certificate.clone()).unwrap(), Limits::default()).await;
     assert!(site.joining().get(posing.url("/whoami")).send().await.is_err(), "it would get the join secret");
 
     let tls = ServerTls::devices(certificate, site.ca.certificate_pem()).unwrap();
@@ -140,7 +140,7 @@ async fn users_of_the_api_may_come_without_a_certificate_but_not_with_a_foreign_
 #[tokio::test]
 async fn older_tls_is_not_spoken() {
     let site = Site::new();
-    let running = start(ServerTls::enrolment(site.certificate.clone()).unwrap(), Limits::default()).await;
+    let running = start(ServerTls::anybody(site.certificate.clone()).unwrap(), Limits::default()).await;
     let older = raw_speaking(&site, None, &running, &[&rustls::version::TLS12], |_| {}).await.unwrap_err();
     assert!(older.to_string().contains("ProtocolVersion"), "{older}");
     raw_speaking(&site, None, &running, &[&rustls::version::TLS13], |_| {}).await.unwrap();
@@ -150,7 +150,7 @@ async fn older_tls_is_not_spoken() {
 async fn no_session_is_resumed() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let site = Site::new();
-    let running = start(ServerTls::enrolment(site.certificate.clone()).unwrap(), Limits::default()).await;
+    let running = start(ServerTls::anybody(site.certificate.clone()).unwrap(), Limits::default()).await;
     // One configuration for both connections: a library resumes only what the very same verifier has accepted.
     let mut config = None;
     raw(&site, None, &running, |made| config = Some(Arc::new(made.clone()))).await.unwrap();
@@ -170,7 +170,7 @@ async fn no_session_is_resumed() {
 #[tokio::test]
 async fn a_renewed_certificate_is_presented_at_once() {
     let site = Site::new();
-    let running = start(ServerTls::enrolment(site.certificate.clone()).unwrap(), Limits::default()).await;
+    let running = start(ServerTls::anybody(site.certificate.clone()).unwrap(), Limits::default()).await;
     let presented = async || {
         let stream = raw(&site, None, &running, |_| {}).await.unwrap();
         stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()

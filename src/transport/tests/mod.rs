@@ -135,7 +135,7 @@ async fn slow() -> &'static str {
 }
 
 fn everybody() -> Allowed {
-    Arc::new(|_: &PeerIdentity| true)
+    Arc::new(|_: &PeerIdentity| Ok(()))
 }
 
 async fn start(tls: ServerTls, limits: Limits) -> Running {

@@ -6,7 +6,9 @@ use axum::http::StatusCode;
 use futures::StreamExt as _;
 
 use super::*;
+use crate::transport::answer;
 use crate::transport::peer::require_role;
+use crate::wire::turned_away::TurnedAway;
 
 fn guarded() -> Router {
     let for_clients = Router::new().route("/policy", get(async |device: PeerIdentity| device.id));
@@ -64,7 +66,12 @@ async fn blocking_acts_on_requests_streams_and_new_connections() {
     let site = Site::new();
     let blocked = Arc::new(AtomicBool::new(false));
     let asked = blocked.clone();
-    let allowed: Allowed = Arc::new(move |device| device.id != "c-1" || !asked.load(Ordering::SeqCst));
+    let allowed: Allowed =
+        Arc::new(
+            move |device| {
+                if device.id == "c-1" && asked.load(Ordering::SeqCst) { Err(TurnedAway::Blocked) } else { Ok(()) }
+            },
+        );
     let running = start_with(site.devices(), router(), Limits::default(), allowed).await;
     let (device, other) = (site.device(Role::Client, "c-1"), site.client(&site.device(Role::Client, "c-2")));
     let client = site.client(&device);
@@ -77,7 +84,9 @@ async fn blocking_acts_on_requests_streams_and_new_connections() {
     assert!(next.is_err() || next.unwrap().status() == StatusCode::FORBIDDEN);
     let ended = async { while let Some(Ok(_)) = stream.next().await {} };
     tokio::time::timeout(Duration::from_secs(5), ended).await.expect("the stream is cut");
-    assert!(site.client(&device).get(running.url("/whoami")).send().await.is_err(), "no new connection");
+    let again = site.client(&device).get(running.url("/whoami")).send().await.unwrap();
+    assert_eq!(answer::turned_away(&again), Some(TurnedAway::Blocked), "a new connection is told why, and no more");
+    assert!(again.text().await.unwrap().contains("administrators have blocked it"));
     assert_eq!(text(&other, running.url("/whoami")).await, "waybill://hq/client/c-2");
 
     blocked.store(false, Ordering::SeqCst);

@@ -47,7 +47,7 @@ use waybill::{
     wire::{
         access::{BadContent, Heard, PointRef, Snapshot},
         enrol::{Endpoints, RenewAnswer, RenewRequest},
-        inventory::Inventory,
+        inventory::{INVENTORY_PURPOSE, Inventory, InventoryReport, SignedInventory},
         points::VersionRef,
         policy::{AgentConfig, Leaf, Offer, PolicyBody, PolicyRoot, ROOT_TYPE},
         record::{PackageRecord, RECORD_TYPE, RecordProgram},
@@ -71,6 +71,7 @@ pub(crate) struct Received {
     messages: BTreeMap<(String, u64), StatusMessage>,
     order: Vec<StatusMessage>,
     pub(crate) inventories: Vec<Inventory>,
+    inventory_sequence: u64,
     pub(crate) complaints: Vec<BadContent>,
     /// Batches are answered with 503 while this is set.
     pub(crate) away: bool,
@@ -120,9 +121,19 @@ impl Upstream for Store {
         })
     }
 
-    fn inventory(&self, _: String, inventory: Inventory) -> BoxFuture<'_, Result<(), Refusal>> {
-        self.0.lock().unwrap().inventories.push(inventory);
-        Box::pin(async { Ok(()) })
+    fn inventory(&self, client: String, signed: SignedInventory) -> BoxFuture<'_, Result<Envelope, Refusal>> {
+        let chain = certificates(&signed.certificate).unwrap();
+        device::verify(&chain[0], INVENTORY_PURPOSE, signed.report.as_bytes(), &signed.signature).unwrap();
+        let report: InventoryReport = serde_json::from_str(&signed.report).unwrap();
+        assert_eq!(report.client, client);
+        let mut received = self.0.lock().unwrap();
+        assert!(report.sequence > received.inventory_sequence, "{} again", report.sequence);
+        received.inventory_sequence = report.sequence;
+        received.inventories.push(report.inventory);
+        let outcome = Outcome::Stored { through: report.sequence };
+        let receipt = Receipt { sender: client, batch: Digest::of(signed.report.as_bytes()), outcome };
+        let envelope = Envelope::sign(RECEIPT_TYPE, serde_json::to_string(&receipt).unwrap(), &self.1).unwrap();
+        Box::pin(async { Ok(envelope) })
     }
 
     fn bad_content(&self, _: String, complaint: BadContent) -> BoxFuture<'_, Result<(), Refusal>> {
@@ -241,7 +252,7 @@ impl Site {
         let points = points(store.clone());
         let router = routes::router(Cap::new(receiver, Arc::new(store.clone()))).merge(points).merge(renewals);
         let shutdown = CancellationToken::new();
-        runtime.spawn(serve(listener, tls, router, Limits::default(), Arc::new(|_| true), shutdown.clone()));
+        runtime.spawn(serve(listener, tls, router, Limits::default(), Arc::new(|_| Ok(())), shutdown.clone()));
         let config = AgentConfig { poll_interval: Span::from_secs(30), ..AgentConfig::default() };
         let (records, locations) = (HashMap::new(), Vec::new());
         let first_access_points = Vec::new();
@@ -276,6 +287,7 @@ impl Site {
             endpoints,
             enrolment_url: self.url.clone(),
             epoch: 1,
+            joined_with: None,
         };
         session.save(state).unwrap();
     }
@@ -348,6 +360,7 @@ impl Site {
             records: self.records.keys().copied().collect(),
             locations: self.locations.clone(),
             blocked: vec![],
+            deleted: vec![],
         };
         self.published.send_replace(Arc::new(Published::new(snapshot, self.records.clone()).unwrap()));
     }

@@ -58,7 +58,13 @@ fn open(directory: &std::path::Path) -> ApiServer {
         }],
     };
     let fleet = Fleet { resources: vec![resource], call: Arc::new(|r| async move { answer(&r) }.boxed()) };
-    ApiServer::open(Options { database: directory.join("api.db"), crds: vec![], fleet: Some(fleet) }).unwrap()
+    ApiServer::open(Options {
+        database: directory.join("api.db"),
+        crds: vec![],
+        fleet: Some(fleet),
+        callers: Default::default(),
+    })
+    .unwrap()
 }
 
 #[tokio::test]

@@ -28,13 +28,20 @@ pub(super) fn crds() -> Vec<Value> {
 }
 
 pub(super) fn open(directory: &Path) -> ApiServer {
-    ApiServer::open(Options { database: directory.join("api.db"), crds: crds(), fleet: None }).unwrap()
+    ApiServer::open(Options {
+        database: directory.join("api.db"),
+        crds: crds(),
+        fleet: None,
+        callers: Default::default(),
+    })
+    .unwrap()
 }
 
 /// Opens a database whose last client has just been dropped: its worker lets go of it a moment later.
 pub(super) async fn reopen(directory: &Path) -> ApiServer {
     for _ in 0..500 {
-        let options = Options { database: directory.join("api.db"), crds: crds(), fleet: None };
+        let options =
+            Options { database: directory.join("api.db"), crds: crds(), fleet: None, callers: Default::default() };
         match ApiServer::open(options) {
             Err(OpenError::Busy { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
             opened => return opened.unwrap(),

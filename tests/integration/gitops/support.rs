@@ -56,6 +56,7 @@ impl World {
             database: directory.path().join("api.db"),
             crds: crds.iter().map(|crd| serde_json::to_value(crd).unwrap()).collect(),
             fleet: None,
+            callers: Default::default(),
         };
         let server = ApiServer::open(options).unwrap();
         Self { directory, server, kinds: Kinds::of(&crds), resync: RESYNC, sync: None }
@@ -107,6 +108,7 @@ impl World {
             name: "git".to_owned(),
             resync: self.resync,
             poll: POLL_INTERVAL,
+            compiling: Default::default(),
         };
         let client = self.server.client(Identity::Component("sync".to_owned()));
         let task = tokio::spawn(run(config, client, sender, shutdown.clone()));

@@ -25,7 +25,7 @@ use waybill::{
     model::{reason::Reason, state::RunState},
     trust::{envelope::Envelope, identity::Role, keys::SiteKey, merkle::MerkleTree},
     wire::{
-        access::{LOCATIONS_PATH, Locations, POLICY_PATH, PointRef, RECORD_PATH, STATUS_PATH},
+        access::{INVENTORY_PATH, LOCATIONS_PATH, Locations, POLICY_PATH, PointRef, RECORD_PATH, STATUS_PATH},
         policy::{Leaf, PolicyAnswer, PolicyBody, PolicyRoot, ROOT_TYPE},
         status::{Outcome, RECEIPT_TYPE, Receipt},
     },
@@ -138,6 +138,15 @@ const LIES: &[Lie] = &[
         let old = truth.site.signed(RECEIPT_TYPE, &receipt);
         at(STATUS_PATH, move |_| Json(old.clone()).into_response())
     }),
+    ("inventory thrown away, receipt of its own", 1, |truth| {
+        let receipt = Receipt {
+            sender: truth.site.policy().leaf.client,
+            batch: Digest::of(b"whatever"),
+            outcome: Outcome::Stored { through: u64::MAX },
+        };
+        let old = truth.site.signed(RECEIPT_TYPE, &receipt);
+        at(INVENTORY_PATH, move |_| Json(old.clone()).into_response())
+    }),
     ("status refused in the site's name", 0, |_| {
         at(STATUS_PATH, |_| (StatusCode::UNPROCESSABLE_ENTITY, "this message is not taken").into_response())
     }),
@@ -167,6 +176,7 @@ fn told_lies(lie: &Lie) {
     site.first_access_points = vec![site.impostor(Role::Cap, lies)];
     let machine = Machine::of(&site);
     machine.eventually(name, || site.states("good").contains(&RunState::Succeeded).then_some(()));
+    machine.eventually(name, || (!site.received().inventories.is_empty()).then_some(()));
     assert!(asked.load(Ordering::Relaxed) > 0, "{name}: nobody asked the liar");
     assert_eq!(lines(place.path(), "good"), 1, "{name}");
     assert_eq!(lines(place.path(), "evil"), 0, "{name}");

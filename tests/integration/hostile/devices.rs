@@ -17,8 +17,9 @@ use waybill::{
             POLICY_PATH, RECORD_PATH, RELAY_BAD_CONTENT_PATH, RELAY_INVENTORY_PATH, RELAY_STATUS_PATH, REPORT_PATH,
             SITE_FILE_PATH, SITE_MANIFEST_PATH, SITE_RECORD_PATH, SNAPSHOT_PATH, STATUS_PATH,
         },
+        inventory::{INVENTORY_PURPOSE, Inventory, InventoryReport, SignedInventory},
         policy::PolicyAnswer,
-        status::{STATUS_PURPOSE, SignedBatch, StatusBatch},
+        status::{Outcome, Receipt, STATUS_PURPOSE, SignedBatch, StatusBatch},
     },
 };
 
@@ -49,6 +50,21 @@ impl Device {
 
     async fn post(&self, path: &str, body: &Value) -> u16 {
         self.http.post(self.url(path)).json(body).send().await.unwrap().status().as_u16()
+    }
+
+    /// What the site signed that became of it.
+    async fn receipt(&self, path: &str, body: &Value) -> Receipt {
+        let answer = self.http.post(self.url(path)).json(body).send().await.unwrap();
+        let envelope: Value = answer.error_for_status().unwrap().json().await.unwrap();
+        serde_json::from_str(envelope["payload"].as_str().unwrap()).unwrap()
+    }
+
+    /// An inventory in `client`'s name with this device's signature.
+    fn inventory(&self, client: &str, sequence: u64, hostname: &str) -> SignedInventory {
+        let inventory = Inventory { hostname: hostname.into(), ..Inventory::default() };
+        let report = serde_json::to_string(&InventoryReport { client: client.into(), sequence, inventory }).unwrap();
+        let signature = self.key.sign(INVENTORY_PURPOSE, report.as_bytes()).unwrap();
+        SignedInventory { report, signature, certificate: self.session.certificate_pem.clone() }
     }
 
     /// A batch of status in `sender`'s name with this device's signature.
@@ -91,7 +107,30 @@ fn a_device_gets_its_own_and_no_more() {
         assert_eq!(cap.post(RELAY_STATUS_PATH, &relayed(a.batch(b_id))).await, 403);
         assert_eq!(cap.post(RELAY_STATUS_PATH, &relayed(cap.batch(b_id))).await, 403);
         assert_eq!(cap.post(RELAY_STATUS_PATH, &relayed(dp.batch(b_id))).await, 403);
+
+        // Inventory: nobody else's signature, nobody else's name, and no old one again.
+        let relayed = |signed: &SignedInventory| json!({"client": b_id, "body": signed});
+        for forger in [&a, &dp, &cap] {
+            assert_eq!(
+                cap.post(RELAY_INVENTORY_PATH, &relayed(&forger.inventory(b_id, u64::MAX, "forged"))).await,
+                403
+            );
+        }
+        assert_eq!(
+            cap.post(RELAY_INVENTORY_PATH, &relayed(&b.inventory(&a.session.id, u64::MAX, "forged"))).await,
+            403
+        );
+        let mut altered = b.inventory(b_id, u64::MAX, "said");
+        altered.report = altered.report.replace("said", "forged");
+        assert_eq!(cap.post(RELAY_INVENTORY_PATH, &relayed(&altered)).await, 403);
+        let (first, second) = (b.inventory(b_id, u64::MAX / 4, "first"), b.inventory(b_id, u64::MAX / 4 + 1, "second"));
+        for (signed, stored) in [(&first, true), (&second, true), (&first, false), (&second, true)] {
+            let receipt = cap.receipt(RELAY_INVENTORY_PATH, &relayed(signed)).await;
+            assert_eq!(matches!(receipt.outcome, Outcome::Stored { .. }), stored, "{}", signed.report);
+        }
     });
+    let client = world.ask("GET", &format!("/apis/fleet.waybill.dev/v1alpha1/clients/{}", b.session.id), None);
+    assert_eq!(client["status"]["hostname"], "second");
 }
 
 /// Every route with each role: 403 for all roles but its own.

@@ -17,7 +17,7 @@ use waybill::{
     wire::{
         access::{BAD_CONTENT_BYTES_MAX, BAD_CONTENT_PATH, INVENTORY_PATH, STATUS_PATH},
         enrol::{ENROL_PATH, ENROL_REQUEST_BYTES_MAX, HOSTNAME_BYTES_MAX},
-        inventory::INVENTORY_BYTES_MAX,
+        inventory::SIGNED_INVENTORY_BYTES_MAX,
         status::{
             BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX, Outcome, Receipt, STATUS_PURPOSE, SignedBatch,
             StatusBatch,
@@ -160,7 +160,7 @@ async fn devices(client: &Client) {
     let status = client.batch("bodies", vec![]);
     let bodies = [
         (STATUS_PATH, 2 * BATCH_BYTES_MAX + (64 << 10), status.as_str(), 200),
-        (INVENTORY_PATH, INVENTORY_BYTES_MAX, "{}", 422),
+        (INVENTORY_PATH, SIGNED_INVENTORY_BYTES_MAX, "{}", 422),
         (BAD_CONTENT_PATH, BAD_CONTENT_BYTES_MAX, "{}", 422),
     ];
     for (path, limit, text, taken) in bodies {

@@ -7,5 +7,5 @@ mod limits;
 mod lives;
 mod modes;
 mod ports;
-mod probe;
+pub(crate) mod probe;
 mod sources;

@@ -196,6 +196,7 @@ fn health(listener: SocketAddr) {
         "waybill_requests_total{listener=\"kubernetes-api\",class=\"4xx\"} ",
         "waybill_sent_bytes_total{listener=\"devices\"} ",
         "waybill_status_messages_accepted_total ",
+        "waybill_source_reads_total ",
         "waybill_policies_compiled_total ",
     ] {
         let value = told.lines().find_map(|line| line.strip_prefix(series)?.parse::<f64>().ok());

@@ -168,7 +168,7 @@ impl Held {
 }
 
 /// What comes back for one GET without TLS.
-pub(super) fn get_plain(addr: SocketAddr, path: &str) -> String {
+pub(crate) fn get_plain(addr: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();

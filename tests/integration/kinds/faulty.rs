@@ -47,6 +47,7 @@ fn bad() -> Vec<(&'static str, &'static str, Value, &'static str)> {
             "ProgramConflict",
         ),
         ("programs", "of-missing", json!({"packageRef": "missing", "argv": ["a"]}), "Succeeded"),
+        ("programs", "of-linked", json!({"packageRef": "linked", "argv": ["a"]}), "Succeeded"),
         ("programs", "of-empty", json!({"packageRef": "empty", "argv": ["/bin/true"]}), "Succeeded"),
         ("distributions", "of-nothing", distribution("nobody", json!({})), "ReferenceNotFound"),
         (
@@ -67,7 +68,8 @@ fn bad() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         ("advertisements", "of-nothing", offer("nobody", json!({})), "ReferenceNotFound"),
         ("advertisements", "to-nothing", offer("good", json!({"collection": "nobody"})), "ReferenceNotFound"),
         ("advertisements", "to-broken", offer("good", json!({"collection": "broken"})), "ReferenceNotFound"),
-        ("advertisements", "of-missing", offer("of-missing", json!({})), "WaitingForRecord"),
+        ("advertisements", "of-missing", offer("of-missing", json!({})), "SourceUnavailable"),
+        ("advertisements", "of-linked", offer("of-linked", json!({})), "SourceRefused"),
         ("advertisements", "contrary", offer("of-empty", json!({"rerun": "OncePerVersion"})), "ProgramConflict"),
         ("advertisements", "held", offer("good", json!({"suspend": true})), "Suspended"),
         ("distributionpoints", "silent", json!({}), "Unreachable"),
@@ -122,6 +124,26 @@ fn faults(object: &Value) -> Vec<String> {
     faults
 }
 
+/// `why` and `status` lead to the package whose source is refused: its words, and an exit code for scripts.
+fn whoever_has_to_act_is_told(world: &World) {
+    let client = world.list("/apis/fleet.waybill.dev/v1alpha1/clients")[0]["metadata"]["name"].clone();
+    let said = |words: &[&str]| {
+        let output = world.command(words).args(["--state", "site"]).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    };
+    for (name, reason) in [("of-linked", "SourceRefused"), ("of-missing", "SourceUnavailable")] {
+        let (text, code) = said(&["why", name, client.as_str().unwrap()]);
+        let answer = text.lines().last().unwrap();
+        assert!(answer.starts_with(&format!("record: failed ({reason}): package ")), "{text}");
+        assert_eq!(code, Some(1), "{text}");
+        let (text, _) = said(&["status"]);
+        let row = |begins: &str| text.lines().find(|line| line.starts_with(begins)).unwrap_or(&text).to_owned();
+        assert!(row(&format!("default/{name}\t{reason}\tCritical\t")).starts_with("default/"), "{text}");
+        let held = format!("Advertisement\tdefault/{name}\t{reason}\tpackage ");
+        assert!(row(&held).starts_with(&held), "{text}");
+    }
+}
+
 #[test]
 fn bad_objects_say_why_and_stop_no_other() {
     let mut world = World::new();
@@ -148,6 +170,7 @@ fn bad_objects_say_why_and_stop_no_other() {
         until_ready(&world, &format!("{}/{name}", place(plural)), reason);
     }
     until_ready(&world, &format!("{CLUSTER}/sites/main"), "ManifestsInvalid");
+    whoever_has_to_act_is_told(&world);
     // its content is the last copy under a live advertisement
     world.ask("DELETE", &format!("{DEFAULT}/packages/copied"), None);
     let copied = format!("{DEFAULT}/packages/copied");

@@ -20,7 +20,7 @@ const DEFAULT: &str = "/apis/waybill.dev/v1alpha1/namespaces/default";
 const CLUSTER: &str = "/apis/waybill.dev/v1alpha1";
 
 /// What a query of the site's database counts.
-fn count(world: &World, query: &str) -> i64 {
+pub(crate) fn count(world: &World, query: &str) -> i64 {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = Connection::open_with_flags(world.path("site/site.db"), flags).unwrap();
     database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();

@@ -113,7 +113,12 @@ struct Served {
 impl Served {
     fn open() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = Options { database: directory.path().join("api.db"), crds: definitions(), fleet: None };
+        let options = Options {
+            database: directory.path().join("api.db"),
+            crds: definitions(),
+            fleet: None,
+            callers: Default::default(),
+        };
         let client = ApiServer::open(options).unwrap().client(Identity::Admin);
         Self { _directory: directory, client }
     }

@@ -77,6 +77,64 @@ fn content_is_for_clients_whose_offer_names_it_and_for_the_collections_it_names(
     }
 }
 
+#[test]
+fn content_stays_readable_for_a_program_that_runs_after_its_offer_is_gone() {
+    const YES: (u16, u16) = (200, 200);
+    const NO: (u16, u16) = (403, 403);
+    let mut world = World::new();
+    package(&world, "long", "");
+    package(&world, "other", "");
+    world.start("site");
+    world.join(&["dp", "client", "client-2"]);
+    let end = world.path("end");
+    let offer = |clients: &str| {
+        let wait = format!(
+            "echo started >> {}; until test -e {}; do sleep 0.1; done",
+            world.path("lines").display(),
+            end.display()
+        );
+        format!(
+            "{HEAD}: Program\nmetadata: {{name: long}}\nspec: {{packageRef: long, argv: [/bin/sh, -c, '{wait}']}}\n---\n\
+             {HEAD}: Collection\nmetadata: {{name: some}}\nspec: {{clients: [{clients}]}}\n---\n\
+             {HEAD}: Advertisement\nmetadata: {{name: long}}\n\
+             spec: {{program: long, collection: some, assignments: [{{asSoonAsPossible: {{}}}}]}}\n---\n\
+             {HEAD}: Program\nmetadata: {{name: other}}\nspec: {{packageRef: other, argv: [/bin/sh, -c, 'true']}}\n---\n\
+             {HEAD}: Advertisement\nmetadata: {{name: other}}\nspec: {{program: other, collection: some, userMayStart: true}}\n"
+        )
+    };
+    let (first, second) = (session(&world, "client").id, session(&world, "client-2").id);
+    world.write("offer.yaml", offer(&format!("{first}, {second}")));
+    world.until("it runs on both", |world| world.lines().get("started") == Some(&2));
+    let status = |world: &World, client: &str| {
+        world.ask(
+            "GET",
+            &format!("/apis/fleet.waybill.dev/v1alpha1/namespaces/default/clientstatuses/long.{client}"),
+            None,
+        )["status"]["state"]
+            .clone()
+    };
+    world.until("the site knows", |world| [&first, &second].iter().all(|id| status(world, id) == "Running"));
+    // Of what is no longer offered, the one that still runs it may read on, and nothing else.
+    for point in ["dp", "main"] {
+        world.until("it is there", |world| {
+            let there = |package| super::locations(world, package).contains(&(point.into(), 1, "Installed".into()));
+            there("long") && there("other") && answers(world, "client", point, "other") == YES
+        });
+    }
+    world.write("offer.yaml", offer(&second));
+    for point in ["dp", "main"] {
+        world.until("the withdrawal is known there", |world| answers(world, "client", point, "other") == NO);
+        assert_eq!(answers(&world, "client", point, "long"), YES, "{point}");
+        assert_eq!(answers(&world, "client-2", point, "long"), YES, "{point}");
+    }
+    std::fs::write(&end, "").unwrap();
+    world.until("the run has ended", |world| status(world, &first) == "Succeeded");
+    for point in ["dp", "main"] {
+        world.until("nothing is left to read for", |world| answers(world, "client", point, "long") == NO);
+        assert_eq!(answers(&world, "client-2", point, "long"), YES, "{point}: it is offered still");
+    }
+}
+
 /// Parts of a file, and what did not change.
 fn parts_and_tags(world: &World) {
     let manifest = manifest_of(&path_of(world, "offered", 1, "dp"));

@@ -33,7 +33,14 @@ impl Site {
                 }
             },
         ));
-        self.runtime.spawn(serve(listener, tls, router, Limits::default(), Arc::new(|_| true), self.shutdown.clone()));
+        self.runtime.spawn(serve(
+            listener,
+            tls,
+            router,
+            Limits::default(),
+            Arc::new(|_| Ok(())),
+            self.shutdown.clone(),
+        ));
         url
     }
 

@@ -1,0 +1,92 @@
+//! `waybill site`: a site whose objects live in a Kubernetes cluster. Says nothing on the terminal but its log: it runs in a pod.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, Result};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    point::stop_on_signal,
+    up::{listen_address, span},
+};
+use crate::{
+    model::duration::Span,
+    site::{self, Listen, ObjectsIn, Options, Served},
+};
+
+/// Serve a site whose objects live in a Kubernetes cluster: controllers, distribution point and access point in one process
+#[derive(Debug, clap::Args)]
+pub(super) struct Site {
+    /// Where the site keeps everything but its objects: databases, keys, content; made if it does not exist
+    #[arg(long, value_name = "DIR", default_value = "./state")]
+    state: PathBuf,
+    /// How to reach the cluster's API server; without it as a pod does, by its service account, or as kubectl does
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Make this state's database the site's although another one served it; clients and points then have to join anew
+    #[arg(long)]
+    adopt: bool,
+    /// Name of the Site object and of the built-in points
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    site: String,
+    /// Address for clients and other points (enrolment is on the next port); port 0 takes free ones
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    listen: Option<SocketAddr>,
+    /// Address at which the cluster's users reach the fleet's rows
+    #[arg(long, value_name = "ADDR")]
+    api_listen: Option<SocketAddr>,
+    /// Address of health and metrics, which say nothing of the fleet
+    #[arg(long, value_name = "ADDR")]
+    health_listen: Option<SocketAddr>,
+    /// Name or address under which others reach this machine; may be given several times
+    #[arg(long, value_name = "NAME")]
+    advertise: Vec<String>,
+    /// Directory that package sources may lie beneath; relative ones are taken from the first; may be given several times
+    #[arg(long, value_name = "DIR")]
+    source_root: Vec<PathBuf>,
+    /// Apply the manifests of this directory; without it people and tools write the objects, and nothing is applied
+    #[arg(long, value_name = "DIR")]
+    sync_directory: Option<PathBuf>,
+    /// Apply this branch of the repository in --sync-directory, commit by commit
+    #[arg(long, value_name = "NAME", requires = "sync_directory")]
+    branch: Option<String>,
+    /// How long the site's Lease lasts without a renewal
+    #[arg(long, value_name = "SPAN", default_value = "40s", value_parser = span, hide = true)]
+    lease: Span,
+}
+
+impl Site {
+    /// Runs until the process is asked to stop.
+    ///
+    /// # Errors
+    /// If the site cannot start, or a part of it ends.
+    pub(super) fn run(self) -> Result<()> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+            let (ready, _started) = oneshot::channel();
+            let shutdown = CancellationToken::new();
+            stop_on_signal(shutdown.clone())?;
+            site::run(self.options(), ready, shutdown).await.context("the site does not run")
+        })
+    }
+
+    fn options(self) -> Options {
+        let served = match (self.sync_directory, self.branch) {
+            (None, _) => Served::Nothing,
+            (Some(directory), None) => Served::Directory(directory),
+            (Some(repository), Some(branch)) => Served::Branch { repository, branch },
+        };
+        let mut listen = self.listen.map_or_else(Listen::default, Listen::new);
+        listen.api = self.api_listen.unwrap_or(listen.api);
+        listen.health = self.health_listen.unwrap_or(listen.health);
+        Options {
+            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt },
+            name: self.site,
+            listen,
+            advertise: self.advertise,
+            source_roots: self.source_root,
+            lease: self.lease.as_duration(),
+            ..Options::new(self.state, served)
+        }
+    }
+}

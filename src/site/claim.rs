@@ -1,0 +1,50 @@
+//! The beginning of an instance's tenure beside a cluster: its database is the one that the site's object names, and its epoch
+//! is above all that were; both are written into the object before anything is done. Decided in [`crate::plan::tenure`].
+
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{error::SiteError, sync::ensure_own_objects};
+use crate::{
+    api::{FIELD_MANAGER, site::Site},
+    db::{self, Database},
+    plan::tenure::{Recorded, epoch_floor},
+};
+
+/// Writes of others in between that are put up with.
+const TRIES_MAX: u32 = 16;
+
+/// Makes this database the one that serves the site, with a new epoch, which is the answer.
+///
+/// # Errors
+/// If the object names another database that is not to be adopted, or the object cannot be read or written.
+pub(super) async fn claim(client: &Client, name: &str, database: &Database, adopt: bool) -> Result<u64, SiteError> {
+    let own = database.read(db::site::read).await?.id;
+    let failed = |error| SiteError::OwnObjects(Box::new(error));
+    ensure_own_objects(client, name).await.map_err(failed)?;
+    let sites: Api<Site> = Api::all(client.clone());
+    let mut tries = 0;
+    loop {
+        let site = sites.get(name).await.map_err(failed)?;
+        let recorded = site.status.as_ref().and_then(|status| {
+            let epoch = status.epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
+            Some(Recorded { site_id: status.site_id.clone()?, epoch })
+        });
+        let floor = epoch_floor(name, &own, recorded.as_ref(), adopt)?;
+        // Durable here first: an epoch that others have seen is never given out again, whatever becomes of the object.
+        let epoch = database.write(move |tx| db::site::raise_epoch(tx, floor)).await?;
+        let body = json!({
+            "metadata": {"resourceVersion": site.metadata.resource_version},
+            "status": {"siteId": own, "epoch": epoch},
+        });
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match sites.patch_status(name, &params, &Patch::Merge(&body)).await {
+            Ok(_) => return Ok(epoch),
+            Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES_MAX => tries += 1,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}

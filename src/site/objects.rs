@@ -1,0 +1,176 @@
+//! Where a site's objects live: in the embedded Kubernetes API, which this process then serves, or in a cluster, whose API
+//! server it speaks to as any other client does; then only the fleet's rows are served here. Does not read or write objects.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::{
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, filter::FilterLayer};
+
+use super::{
+    error::SiteError,
+    options::{ObjectsIn, Options},
+    state::StateDirectory,
+    tenure::Holder,
+};
+use crate::{
+    api,
+    apiserver::{
+        ApiServer, Callers, Identity,
+        credentials::{Credentials, Kubeconfigs},
+        fleet::Fleet,
+    },
+    clock,
+    transport::{serving::Serving, tls::ServerTls},
+    trust::ca::CertificateAuthority,
+};
+
+/// The file of the embedded API's objects; beside a cluster it stays empty.
+const DATABASE: &str = "api.db";
+
+/// Where they live, opened.
+pub(super) enum Objects {
+    /// In this process, with identities of its own.
+    Embedded { api: ApiServer, credentials: Credentials },
+    /// In a cluster; rows are served for its users.
+    Cluster { client: kube::Client, rows: ApiServer },
+}
+
+/// A cluster's API server, and whether this instance may act there.
+pub(super) struct Cluster {
+    /// For what may always be asked.
+    pub(super) client: kube::Client,
+    /// Held from the beginning.
+    pub(super) holder: Holder,
+    /// As [`Cluster::client`], but nothing is written with it once the tenure is over.
+    acting: kube::Client,
+}
+
+impl Cluster {
+    /// Connects and waits until this instance holds the site's Lease; nothing for an embedded site.
+    pub(super) async fn enter(options: &Options) -> Result<Option<Self>, SiteError> {
+        let ObjectsIn::Cluster { kubeconfig, .. } = &options.objects else { return Ok(None) };
+        let config = config(kubeconfig.as_deref()).await?;
+        let connected = |built: Result<kube::Client, kube::Error>| built.map_err(|error| unusable(kubeconfig, error));
+        let client = connected(kube::Client::try_from(config.clone()))?;
+        let holder = Holder::acquire(&client, &options.name, options.lease).await?;
+        let tenure = holder.tenure();
+        let may = FilterLayer::new(move |request: http::Request<kube::client::Body>| {
+            let reads = request.method() == http::Method::GET;
+            if reads || tenure.holds() { Ok(request) } else { Err::<_, BoxError>("the site's Lease ran out".into()) }
+        });
+        let acting = connected(ClientBuilder::try_from(config).map(|builder| builder.with_layer(&may).build()))?;
+        Ok(Some(Self { client, holder, acting }))
+    }
+}
+
+impl Objects {
+    /// Opens the embedded API, or serves rows beside the cluster's.
+    pub(super) fn open(
+        options: &Options,
+        cluster: Option<&Cluster>,
+        state: &StateDirectory,
+        fleet: Fleet,
+    ) -> Result<Self, SiteError> {
+        let database = state.join(DATABASE);
+        match cluster {
+            None => {
+                let fleet = Some(fleet);
+                let crds = api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap_or_default()).collect();
+                let parts = crate::apiserver::Options { database, crds, fleet, callers: Callers::Own };
+                let credentials =
+                    Credentials::load_or_create(&state.join("api"), options.serving_lifetime, clock::now())?;
+                Ok(Self::Embedded { api: ApiServer::open(parts)?, credentials })
+            }
+            Some(cluster) => {
+                let (callers, tenure) = (Callers::Cluster(cluster.client.clone()), cluster.holder.tenure());
+                let fleet = Some(fleet.only_while(move || tenure.holds()));
+                let parts = crate::apiserver::Options { database, crds: vec![], fleet, callers };
+                Ok(Self::Cluster { client: cluster.acting.clone(), rows: ApiServer::open(parts)? })
+            }
+        }
+    }
+
+    /// A client for one of the site's parts.
+    pub(super) fn client(&self, part: &str) -> kube::Client {
+        match self {
+            Self::Embedded { api, .. } => api.client(Identity::Component(part.to_owned())),
+            Self::Cluster { client, .. } => client.clone(),
+        }
+    }
+
+    /// Makes ready to serve on a listener reached at `url` under `names`; kubeconfigs are in `state` afterwards if there are
+    /// any. `devices` is the authority that a cluster's users are told to trust.
+    pub(super) fn listener(
+        self,
+        state: &Path,
+        url: &str,
+        names: Vec<String>,
+        lifetime: Duration,
+        devices: &Arc<CertificateAuthority>,
+    ) -> Result<ApiListener, SiteError> {
+        match self {
+            Self::Embedded { api, credentials } => {
+                let kubeconfigs = Some(credentials.kubeconfigs(state, url)?);
+                let serving = Serving::new(credentials.authority().clone(), names, lifetime)?;
+                let tls = ServerTls::kubernetes(serving.certificate(), credentials.authority().certificate_pem())?;
+                Ok(ApiListener { api, tls, serving, kubeconfigs })
+            }
+            Self::Cluster { rows, .. } => {
+                let serving = Serving::new(devices.clone(), names, lifetime)?;
+                let tls = ServerTls::anybody(serving.certificate())?;
+                Ok(ApiListener { api: rows, tls, serving, kubeconfigs: None })
+            }
+        }
+    }
+}
+
+/// A Kubernetes API that is ready to be served.
+pub(super) struct ApiListener {
+    api: ApiServer,
+    tls: ServerTls,
+    serving: Serving,
+    kubeconfigs: Option<Kubeconfigs>,
+}
+
+impl ApiListener {
+    /// Serves until `shutdown`; keeps certificates and kubeconfigs fresh meanwhile.
+    pub(super) async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let kept = async {
+            match self.kubeconfigs {
+                Some(kubeconfigs) => kubeconfigs.keep().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.api.serve(listener, self.tls, shutdown) => {}
+            () = self.serving.keep() => {}
+            () = kept => {}
+        }
+    }
+}
+
+/// How a cluster's API server is reached: by this kubeconfig, or as a pod or kubectl finds it.
+async fn config(kubeconfig: Option<&Path>) -> Result<kube::Config, SiteError> {
+    let Some(path) = kubeconfig else {
+        return kube::Config::infer().await.map_err(|error| unusable(&None, error));
+    };
+    let named = Some(path.to_owned());
+    let read = Kubeconfig::read_from(path).map_err(|error| unusable(&named, error))?;
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    config.map_err(|error| unusable(&named, error))
+}
+
+fn unusable(kubeconfig: &Option<PathBuf>, error: impl Into<BoxError>) -> SiteError {
+    let named = kubeconfig.as_ref().map(|path| path.display().to_string());
+    let named = named.unwrap_or_else(|| "the pod's service account or the usual kubeconfig".to_owned());
+    SiteError::Cluster { named, source: error.into() }
+}
