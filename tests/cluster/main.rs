@@ -6,6 +6,7 @@
 
 mod api_level;
 mod apiserver;
+mod hooks;
 mod left_behind;
 mod node;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]

@@ -2,6 +2,7 @@
 //! own on this machine, as root. Pods really run, and agents live on a network beside it. Nothing of it is left afterwards.
 
 mod images;
+mod install;
 mod place;
 mod settings;
 mod smoke;

@@ -73,10 +73,13 @@ fn the_sites_account_may_do_what_the_table_says_and_nothing_else() {
         ("waybill.dev/sites", "create"),
         ("waybill.dev/distributionpoints", "create"),
         ("events.k8s.io/events", "create patch"),
+        ("waybill.dev/sites:main", "get"),
+        ("authentication.k8s.io/tokenreviews", "create"),
+        ("authorization.k8s.io/subjectaccessreviews", "create"),
     ]);
-    expect(role(&objects, "ClusterRole", "waybill:fleet:waybill"), &table("get list watch", &more));
+    expect(role(&objects, "ClusterRole", "waybill:fleet:waybill"), &table("list watch", &more));
     let own =
-        [("coordination.k8s.io/leases", "create"), ("coordination.k8s.io/leases:waybill-main", "get patch update")];
+        [("coordination.k8s.io/leases", "create"), ("coordination.k8s.io/leases:waybill-site-main", "get update")];
     expect(role(&objects, "Role", "waybill"), &table("", &own));
 }
 
