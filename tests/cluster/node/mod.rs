@@ -78,10 +78,11 @@ impl Node {
         self.kubectl(&["apply", "--server-side", "--filename", file.to_str().unwrap()]).unwrap();
     }
 
-    /// What helm prints, or says against it.
+    /// What helm prints, the words of hooks among it, or says against it.
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = self.command("helm");
-        command.args(arguments).arg("--kubeconfig").arg(self.directory.join("kubeconfig"));
+        // It passes on what hooks say on its other output.
+        let mut command = self.command("sh");
+        command.args(["-c", "exec helm \"$@\" 2>&1", "helm"]).args(arguments).arg("--kubeconfig").arg(self.directory.join("kubeconfig"));
         succeed(command)
     }
 

@@ -13,8 +13,10 @@ impl Site {
         self.node.wait(tag, PATIENCE, |_| {
             let pod = self.get("pod", "waybill-0", RELEASE)?;
             let status = &pod["status"]["containerStatuses"][0];
-            let is_there = status["ready"] == true && status["image"] == format!("localhost/waybill:{tag}");
-            if is_there { Ok(()) } else { Err(status.to_string()) }
+            // Not what the status calls it: of two names of one image it shows either.
+            let image = &pod["spec"]["containers"][0]["image"];
+            let is_there = status["ready"] == true && *image == format!("localhost/waybill:{tag}");
+            if is_there { Ok(()) } else { Err(format!("{image}: {status}")) }
         });
     }
 }
