@@ -1,5 +1,6 @@
-//! Committed files that the code generates: the CRDs under `crds/`, the help of every verb in docs/cli.md. They are committed so
-//! that a change of the code shows its effect in review, and compared here; `UPDATE=1 cargo test --test generated` writes them.
+//! Committed files that the code generates: the CRDs under `crds/` and the same bytes in the chart, the help of every verb in
+//! docs/cli.md, the table of the chart's values. They are committed so that a change of the code shows its effect in review, and
+//! compared here; `UPDATE=1 cargo test --test generated` writes them.
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a tree that cannot be read or written is a failed test")]
 
@@ -15,7 +16,10 @@ fn crds_are_what_the_code_generates() {
         let name = format!("{}.yaml", crd.spec.names.plural);
         (name, format!("{header}{}", serde_yaml::to_string(crd).unwrap()))
     });
-    compare(&root().join("crds"), &generated.collect(), update());
+    let generated: BTreeMap<String, String> = generated.collect();
+    compare(&root().join("crds"), &generated, update());
+    // Helm packs what lies in the chart's own folder, and nothing that lies elsewhere.
+    compare(&root().join("charts/waybill/crds"), &generated, update());
 }
 
 #[test]
@@ -32,6 +36,39 @@ fn committed_crds_read_back_as_they_are() {
             "{} changes on its way through YAML",
             crd.spec.names.plural
         );
+    }
+}
+
+#[test]
+fn the_charts_values_are_in_its_readme() {
+    let chart = root().join("charts/waybill");
+    let schema = serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json")).unwrap()).unwrap();
+    let values = serde_yaml::from_str(&fs::read_to_string(chart.join("values.yaml")).unwrap()).unwrap();
+    let mut table = String::from("| value | default | meaning |\n|---|---|---|\n");
+    rows(&schema, &values, "", &mut table);
+    let path = chart.join("README.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let begin = text.find("| value | default |").unwrap_or(text.len());
+    let end = text[begin..].find("\n\n").map_or(text.len(), |length| begin + length + 1);
+    let expected = format!("{}{table}{}", &text[..begin], &text[end..]);
+    if update() {
+        fs::write(&path, &expected).unwrap();
+    }
+    assert!(
+        update() || text == expected,
+        "charts/waybill/README.md has other values: UPDATE=1 cargo test --test generated"
+    );
+    assert!(table.contains("| `persistence.size` | `\"20Gi\"` | Room for"), "{table}");
+}
+
+/// A row for each value that the schema describes.
+fn rows(schema: &serde_json::Value, values: &serde_json::Value, path: &str, table: &mut String) {
+    for (key, value) in values.as_object().unwrap() {
+        let (known, path) = (&schema["properties"][key], format!("{path}{key}"));
+        match known["description"].as_str() {
+            Some(meaning) => table.push_str(&format!("| `{path}` | `{value}` | {} |\n", meaning.replace('|', "\\|"))),
+            None => rows(known, value, &format!("{path}."), table),
+        }
     }
 }
 

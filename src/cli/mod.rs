@@ -4,13 +4,16 @@ mod agent;
 mod apiserver;
 mod cap;
 mod clients;
+mod cluster;
 mod completion;
 mod connection;
+mod crds;
 mod demo;
 mod dp;
 mod messages;
 mod out;
 mod point;
+mod release;
 mod show;
 mod site;
 mod status;
@@ -62,6 +65,8 @@ enum Verb {
     Sync(sync::Sync),
     Validate(validate::Args),
     Apiserver(apiserver::Apiserver),
+    Crds(crds::Crds),
+    Release(release::Release),
     Completion(completion::Completion),
 }
 
@@ -99,6 +104,8 @@ fn run(verb: Verb, out: &mut Out) -> anyhow::Result<u8> {
         Verb::Sync(verb) => verb.run(out),
         Verb::Validate(args) => validate::run(&args, out),
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
+        Verb::Crds(verb) => verb.run(out),
+        Verb::Release(verb) => verb.run(out),
         Verb::Completion(verb) => verb.run(Cli::command(), out),
     }
 }

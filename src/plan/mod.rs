@@ -2,6 +2,8 @@
 
 #[cfg(feature = "server")]
 pub mod clause;
+#[cfg(feature = "server")]
+pub mod definitions;
 pub mod distribution;
 #[cfg(feature = "server")]
 mod free_names;

@@ -11,8 +11,10 @@ mod differential;
 #[path = "../integration/apiserver/support.rs"]
 mod embedded;
 mod gitops;
+mod hooks;
 mod kubectl;
 mod left_behind;
+mod node;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
 mod require;

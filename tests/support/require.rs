@@ -48,6 +48,20 @@ pub fn cluster() -> bool {
     wanted
 }
 
+/// Whether the tests that run a whole node of Kubernetes on this machine are wanted and may: only `make cluster-test` asks for
+/// them.
+///
+/// # Panics
+/// If `WAYBILL_REQUIRE` names `node` and the process is not root.
+pub fn node() -> bool {
+    if !is_required("node") {
+        eprintln!("SKIPPED: needs root and a node of Kubernetes; run `make cluster-test`, which builds it");
+        return false;
+    }
+    assert!(rustix::process::geteuid().is_root(), "WAYBILL_REQUIRE names node, but this process is not root");
+    true
+}
+
 /// Says aloud that the calling test skips for want of `what`.
 ///
 /// # Panics

@@ -8,7 +8,7 @@ fn file(directory: &Path, name: &str) -> String {
 }
 
 /// etcd, one member. Its data need not survive the machine: nothing is synced.
-pub(super) fn etcd(client: u16, peer: u16) -> Vec<String> {
+pub(crate) fn etcd(client: u16, peer: u16) -> Vec<String> {
     let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     vec![
         "--data-dir=etcd".into(),
@@ -23,7 +23,7 @@ pub(super) fn etcd(client: u16, peer: u16) -> Vec<String> {
 
 /// kube-apiserver with RBAC, client certificates, its default admission plugins, and an audit log that is written before the
 /// answer goes out.
-pub(super) fn kube_apiserver(directory: &Path, port: u16, etcd_url: &str) -> Vec<String> {
+pub(crate) fn kube_apiserver(directory: &Path, port: u16, etcd_url: &str) -> Vec<String> {
     vec![
         format!("--etcd-servers={etcd_url}"),
         "--bind-address=127.0.0.1".into(),
@@ -46,7 +46,7 @@ pub(super) fn kube_apiserver(directory: &Path, port: u16, etcd_url: &str) -> Vec
 }
 
 /// kube-controller-manager with the two controllers that an API without nodes needs, each under its own ServiceAccount.
-pub(super) fn kube_controller_manager(directory: &Path) -> Vec<String> {
+pub(crate) fn kube_controller_manager(directory: &Path) -> Vec<String> {
     vec![
         format!("--kubeconfig={}", file(directory, "controller-manager.kubeconfig")),
         "--controllers=garbage-collector-controller,namespace-controller".into(),

@@ -1,11 +1,13 @@
 //! The audit log: who asked for what, and what was answered. It is written before an answer goes out, so it is complete for
 //! whatever a test has seen answered.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::RealApi;
 
-pub(super) const LOG: &str = "audit.log";
+pub(crate) const LOG: &str = "audit.log";
 
 /// One answered request.
 #[derive(Clone, Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct Request {
 }
 
 /// Who asked for what, once for each request; not what was sent, which may be secret.
-pub(super) fn policy() -> Value {
+pub(crate) fn policy() -> Value {
     json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
         "rules": [{"level": "Metadata"}]})
 }
@@ -28,11 +30,16 @@ pub(super) fn policy() -> Value {
 impl RealApi {
     /// Every request that was answered so far, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        let text = std::fs::read_to_string(self.directory.join(LOG)).unwrap();
-        // The last line may still be written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| request(&serde_json::from_str(line).unwrap())).collect()
+        requests(&self.directory)
     }
+}
+
+/// Every request in the log of the server in `directory`, in order.
+pub(crate) fn requests(directory: &Path) -> Vec<Request> {
+    let text = std::fs::read_to_string(directory.join(LOG)).unwrap();
+    // The last line may still be written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| request(&serde_json::from_str(line).unwrap())).collect()
 }
 
 fn request(event: &Value) -> Request {

@@ -6,23 +6,23 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 
-use super::users::User;
+use super::User;
 
 /// A certificate authority.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate.
-    pub(super) certificate_pem: String,
+    pub(crate) certificate_pem: String,
 }
 
 /// A certificate with its key, both as PEM.
-pub(super) struct Issued {
-    pub(super) certificate_pem: String,
-    pub(super) key_pem: String,
+pub(crate) struct Issued {
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: String,
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Result<Authority, Error> {
+    pub(crate) fn new(name: &str) -> Result<Authority, Error> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
@@ -33,13 +33,13 @@ impl Authority {
     }
 
     /// What the server presents.
-    pub(super) fn serving(&self, names: &[&str]) -> Result<Issued, Error> {
+    pub(crate) fn serving(&self, names: &[&str]) -> Result<Issued, Error> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.issue(CertificateParams::new(names)?, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// What a user shows: Kubernetes reads the name from the common name and the groups from the organizations.
-    pub(super) fn user(&self, user: &User) -> Result<Issued, Error> {
+    pub(crate) fn user(&self, user: &User) -> Result<Issued, Error> {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, user.name);

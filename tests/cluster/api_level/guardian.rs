@@ -21,15 +21,20 @@ while [ "$found" ]; do
     esac
   done
 done
+if [ -f "$1/at-the-end" ]; then sh "$1/at-the-end" "$1"; fi
 rm -rf -- "$1"
 "#;
 
+/// A script of this name in the directory is run, with the directory, when nothing runs in there any more: for what the kernel
+/// keeps elsewhere.
+pub(crate) const AT_THE_END: &str = "at-the-end";
+
 /// The guardian of one directory. Dropped, it waits until everything is gone.
-pub(super) struct Guardian(Child);
+pub(crate) struct Guardian(Child);
 
 impl Guardian {
     /// Starts watching over `directory`, which is absolute and without symbolic links, as the kernel names it.
-    pub(super) fn of(directory: &Path) -> std::io::Result<Guardian> {
+    pub(crate) fn of(directory: &Path) -> std::io::Result<Guardian> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "guardian"]).arg(directory).current_dir("/");
         // A group of its own: Ctrl-C goes to the tests, and by their end to here.

@@ -3,8 +3,8 @@
 //! say who calls, admission is the default one, and every request stands in the audit log before it is answered. No node, so
 //! nothing runs in it.
 
-mod arguments;
-mod audit;
+pub(crate) mod arguments;
+pub(crate) mod audit;
 mod certificates;
 mod guardian;
 mod kinds;
@@ -16,12 +16,11 @@ mod users;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use certificates::Authority;
-use guardian::Guardian;
-use process::Process;
-
+pub(crate) use certificates::Authority;
+pub(crate) use guardian::{AT_THE_END, Guardian};
 pub(crate) use kinds::definitions;
-pub(crate) use users::{ADMIN, SYNC, User, VIEWER};
+pub(crate) use process::Process;
+pub(crate) use users::{ADMIN, CONTROLLER_MANAGER, SYNC, User, VIEWER};
 
 /// A running API server with its store. It ends, with everything in its directory, when this is dropped or the process ends,
 /// however that comes about.

@@ -15,7 +15,7 @@ const TAIL_LINES: usize = 25;
 const POLL: Duration = Duration::from_millis(25);
 
 /// A started process.
-pub(super) struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -23,19 +23,29 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program` inside `directory`; what it says goes to a file there.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &'static str,
         program: &Path,
         arguments: &[String],
         directory: &Path,
     ) -> io::Result<Process> {
+        let mut command = Command::new(program);
+        // Settings of the machine's own must not decide an outcome: etcd reads ETCD_*.
+        command.args(arguments).env_clear();
+        Process::run(name, command, directory)
+    }
+
+    /// The same for a command that has its arguments and its environment already.
+    pub(crate) fn run(name: &'static str, mut command: Command, directory: &Path) -> io::Result<Process> {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log)?;
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(directory).stdin(Stdio::null());
-        // Settings of the machine's own must not decide an outcome: etcd reads ETCD_*.
-        command.env_clear().stdout(output.try_clone()?).stderr(output);
+        command.current_dir(directory).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         Ok(Process { name, child: command.spawn()?, log })
+    }
+
+    /// Its id on the machine.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How it ended, if it did.
@@ -51,7 +61,7 @@ impl Process {
     }
 
     /// Waits until `holds`; at most `limit`, and not longer than the process lives.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &mut self,
         limit: Duration,
         what: &str,

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
-use super::RealApi;
+use super::{Authority, RealApi};
 
 /// A user, as a certificate names it.
 #[derive(Clone, Copy, Debug)]
@@ -24,22 +24,29 @@ pub(crate) const VIEWER: User = User { name: "waybill:viewer", group: Some("wayb
 /// Git sync; may what the ClusterRole `waybill:sync` grants.
 pub(crate) const SYNC: User = User { name: "waybill:sync", group: None };
 /// Collects what owners leave behind.
-pub(super) const CONTROLLER_MANAGER: User = User { name: "system:kube-controller-manager", group: None };
+pub(crate) const CONTROLLER_MANAGER: User = User { name: "system:kube-controller-manager", group: None };
 
-impl RealApi {
-    /// A kubeconfig of `user` with `namespace` as the default one. JSON is YAML.
-    pub(crate) fn kubeconfig(&self, user: &User, namespace: &str) -> String {
-        let issued = self.authority.user(user).unwrap();
+impl Authority {
+    /// A kubeconfig of `user` for the server at `url`, with `namespace` as the default one. JSON is YAML.
+    pub(crate) fn kubeconfig(&self, url: &str, user: &User, namespace: &str) -> String {
+        let issued = self.user(user).unwrap();
         let encode = |pem: &str| STANDARD.encode(pem);
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.url,
-                "certificate-authority-data": encode(&self.authority.certificate_pem)}}],
+            "clusters": [{"name": "test", "cluster": {"server": url,
+                "certificate-authority-data": encode(&self.certificate_pem)}}],
             "users": [{"name": user.name, "user": {"client-certificate-data": encode(&issued.certificate_pem),
                 "client-key-data": encode(&issued.key_pem)}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user.name, "namespace": namespace}}],
         });
         format!("{config:#}\n")
+    }
+}
+
+impl RealApi {
+    /// A kubeconfig of `user` with `namespace` as the default one.
+    pub(crate) fn kubeconfig(&self, user: &User, namespace: &str) -> String {
+        self.authority.kubeconfig(&self.url, user, namespace)
     }
 
     /// The same as a file that goes with the server.

@@ -1,0 +1,46 @@
+//! How verbs reach a cluster's API server: as kubectl does, or with the service account of the pod they run in.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use crate::transport::install_crypto;
+
+/// Which cluster is meant
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Cluster {
+    /// Kubeconfig of the cluster; by default kubectl's, and in a pod its service account
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// A client of that cluster.
+    ///
+    /// # Errors
+    /// If there is no way to it, or it cannot be used.
+    pub(super) async fn client(&self) -> Result<Client> {
+        install_crypto();
+        let config = match &self.kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path).with_context(|| format!("cannot use {}", path.display()))?;
+                let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+                config.with_context(|| format!("cannot use {}", path.display()))?
+            }
+            None => Config::infer().await.context("no cluster is known: give its --kubeconfig")?,
+        };
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// The API server's own words, without the client's frame around them.
+pub(super) fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => anyhow::anyhow!(status.message.clone()),
+        other => anyhow::Error::new(other).context("the API server does not answer"),
+    }
+}

@@ -1,0 +1,193 @@
+//! The verbs that the chart's hooks run, against the real API server, as users who may what the chart gives the hooks' accounts.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use k8s_openapi::{
+    api::apps::v1::StatefulSet, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+    runtime::{conditions::is_deleted, wait::await_condition},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api_level::{ADMIN, RealApi, User},
+    require,
+};
+
+/// Where the fields of a definition's `spec` stand.
+const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+
+/// Gives a user what the chart, as helm renders it, gives the account of this name.
+async fn may_what_the_chart_says(client: &Client, helm: &Path, account: &str, user: &User) {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/waybill");
+    let output = Command::new(helm).args(["template", "waybill", "--namespace=default"]).arg(chart).output().unwrap();
+    let objects: Vec<Value> = serde_yaml::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    let mut made = 0;
+    for mut object in objects {
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        let is_of_it = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(account));
+        if !is_of_it || !["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"].contains(&kind.as_str()) {
+            continue;
+        }
+        if kind.ends_with("Binding") {
+            object["subjects"] = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}]);
+        }
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", &kind));
+        let api: Api<DynamicObject> = match kind.starts_with("Cluster") {
+            true => Api::all_with(client.clone(), &resource),
+            false => Api::namespaced_with(client.clone(), "default", &resource),
+        };
+        api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        made += 1;
+    }
+    assert!(made >= 2, "the chart gives {account} nothing");
+}
+
+fn run(api: &RealApi, user: &User, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(words).arg("--kubeconfig").arg(api.kubeconfig_file(user, "default")).output().unwrap()
+}
+
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Changes a definition as another version of the program would have it.
+async fn change(crds: &Api<CustomResourceDefinition>, name: &str, change: impl Fn(&mut Value)) {
+    let mut definition = serde_json::to_value(crds.get(name).await.unwrap()).unwrap();
+    change(&mut definition);
+    crds.replace(name, &PostParams::default(), &serde_json::from_value(definition).unwrap()).await.unwrap();
+}
+
+async fn has(crds: &Api<CustomResourceDefinition>, name: &str, field: &str) -> bool {
+    let definition = serde_json::to_value(crds.get(name).await.unwrap()).unwrap();
+    definition.pointer(&format!("{SPEC}/{field}")).is_some()
+}
+
+fn fields(definition: &mut Value) -> &mut serde_json::Map<String, Value> {
+    definition.pointer_mut(SPEC).unwrap().as_object_mut().unwrap()
+}
+
+#[tokio::test]
+async fn definitions_are_widened_and_never_narrowed() {
+    const HOOK: User = User { name: "hook-crds", group: None };
+    if !require::cluster() {
+        return;
+    }
+    let Some(helm) = require::program("helm") else { return };
+    let api = RealApi::start().unwrap();
+    let client = api.client(&ADMIN, "default").await;
+    may_what_the_chart_says(&client, &helm, "waybill-crds", &HOOK).await;
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+
+    // As an older version left it, as a newer one did, and not at all.
+    change(&crds, "packages.waybill.dev", |definition| drop(fields(definition).remove("suspend"))).await;
+    let newer = |definition: &mut Value| drop(fields(definition).insert("newer".into(), json!({"type": "string"})));
+    change(&crds, "collections.waybill.dev", newer).await;
+    let uid = crds.get("sites.waybill.dev").await.unwrap().uid().unwrap();
+    crds.delete("sites.waybill.dev", &DeleteParams::default()).await.unwrap();
+    await_condition(crds.clone(), "sites.waybill.dev", is_deleted(&uid)).await.unwrap();
+    let said = printed(&run(&api, &HOOK, &["crds", "apply"]));
+    for expected in [
+        "packages.waybill.dev: brought to this version",
+        "collections.waybill.dev: kept as it is: a newer version brought v1alpha1 spec.newer",
+        "sites.waybill.dev: created",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(
+        has(&crds, "packages.waybill.dev", "suspend").await && has(&crds, "collections.waybill.dev", "newer").await
+    );
+    let versions = async || {
+        let listed = crds.list(&Default::default()).await.unwrap();
+        listed.iter().map(|crd| crd.resource_version().unwrap()).collect::<Vec<_>>()
+    };
+    // Once it owns all of them, it changes nothing more.
+    let before = versions().await;
+    let said = printed(&run(&api, &HOOK, &["crds", "apply"]));
+    assert_eq!(said.matches("is of this version").count(), 7, "{said}");
+    assert_eq!(versions().await, before);
+
+    // What a newer version's field holds is still there.
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", "Collection"));
+    let collections: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &kind);
+    let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "Collection", "metadata": {"name": "kept"},
+        "spec": {"query": "true", "newer": "x"}});
+    collections.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    printed(&run(&api, &HOOK, &["crds", "apply"]));
+    assert_eq!(collections.get("kept").await.unwrap().data["spec"]["newer"], "x");
+
+    // Of another line: it has what we lack and lacks what we have. Nothing is changed, not even what could be.
+    change(&crds, "packages.waybill.dev", |definition| drop(fields(definition).remove("suspend"))).await;
+    change(&crds, "programs.waybill.dev", |definition| {
+        fields(definition).remove("suspend");
+        newer(definition);
+    })
+    .await;
+    let before = versions().await;
+    let refused = run(&api, &HOOK, &["crds", "apply"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("programs.waybill.dev would lose v1alpha1 spec.newer"),
+        "{said}"
+    );
+    assert_eq!(versions().await, before);
+
+    let refused: Vec<_> = api.requests().into_iter().filter(|r| r.user == HOOK.name && r.code == 403).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[tokio::test]
+async fn a_release_takes_our_finalizers_and_leaves_those_of_others() {
+    const HOOK: User = User { name: "hook-release", group: None };
+    if !require::cluster() {
+        return;
+    }
+    let Some(helm) = require::program("helm") else { return };
+    let api = RealApi::start().unwrap();
+    let client = api.client(&ADMIN, "default").await;
+    may_what_the_chart_says(&client, &helm, "waybill-release", &HOOK).await;
+    let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
+    let set = json!({"metadata": {"name": "waybill"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    sets.create(&PostParams::default(), &serde_json::from_value(set).unwrap()).await.unwrap();
+
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", "Package"));
+    let packages: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &kind);
+    let package = |name: &str, finalizers: &[&str]| -> DynamicObject {
+        serde_json::from_value(json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "Package",
+            "metadata": {"name": name, "finalizers": finalizers}, "spec": {"source": {"none": {}}}}))
+        .unwrap()
+    };
+    for one in [package("ours", &["waybill.dev/content", "example.com/theirs"]), package("free", &[])] {
+        packages.create(&PostParams::default(), &one).await.unwrap();
+    }
+    let status = json!({"status": {"sourceVersion": 4, "digest": "sha256:00", "distribution":
+        {"targeted": 1, "installed": 1, "pending": 0, "retrying": 0, "failed": 0, "removing": 0}}});
+    packages.patch_status("ours", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    packages.delete("ours", &DeleteParams::default()).await.unwrap();
+
+    let words = ["release", "--all", "--statefulset=default/waybill"];
+    let said = printed(&run(&api, &HOOK, &words));
+    for expected in ["default/waybill is stopped", "finalizers taken off 1 packages", "default\tours\t4\tsha256:00\t1"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert_eq!(sets.get("waybill").await.unwrap().spec.unwrap().replicas, Some(0));
+    assert_eq!(packages.get("ours").await.unwrap().finalizers(), ["example.com/theirs"]);
+    // Again, with nothing left to do and the server gone.
+    sets.delete("waybill", &DeleteParams::default()).await.unwrap();
+    let said = printed(&run(&api, &HOOK, &words));
+    assert!(said.contains("default/waybill is gone already") && said.contains("taken off 0 packages"), "{said}");
+    let all = api.requests();
+    let refused: Vec<_> = all.iter().filter(|request| request.user == HOOK.name && request.code == 403).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}

@@ -1,0 +1,106 @@
+//! From the image to a machine that has the software: and with the pod killed in the middle.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use super::{
+    super::succeed,
+    Site,
+    site::{PATIENCE, RELEASE},
+};
+use crate::api_level::audit;
+
+/// A Debian package with one file.
+fn build_deb(site: &Site) {
+    let tree = site.folder("tree");
+    fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+    fs::create_dir_all(tree.join("opt/hello")).unwrap();
+    let control =
+        "Package: hello\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.com>\nDescription: a file\n";
+    fs::write(tree.join("DEBIAN/control"), control).unwrap();
+    fs::write(tree.join("opt/hello/version"), "1\n").unwrap();
+    let folder = site.sources.join("hello");
+    fs::create_dir_all(&folder).unwrap();
+    let mut build = Command::new("dpkg-deb");
+    build.args(["--root-owner-group", "--build"]).arg(&tree).arg(folder.join("hello.deb"));
+    succeed(build).unwrap();
+}
+
+/// A place with a database of packages of its own: the machine that runs the tests gets nothing installed.
+fn empty_machine(site: &Site) -> std::path::PathBuf {
+    let machine = site.folder("machine");
+    for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"] {
+        fs::create_dir_all(machine.join(folder)).unwrap();
+    }
+    fs::write(machine.join("var/lib/dpkg/status"), "").unwrap();
+    machine
+}
+
+#[test]
+fn a_machine_gets_a_package_from_a_claim_and_a_killed_pod_neither_repeats_nor_forgets() {
+    let Some(mut site) = Site::install() else { return };
+    site.join();
+    build_deb(&site);
+    let machine = empty_machine(&site);
+    site.offer("hello", &format!(r#"["/usr/bin/dpkg", "--root={}", "--install", "hello.deb"]"#, machine.display()));
+    site.wait_for_success("hello");
+    assert_eq!(fs::read_to_string(machine.join("opt/hello/version")).unwrap(), "1\n");
+    let package = site.get("package", "hello", "web").unwrap();
+    assert_eq!(package["status"]["distribution"]["installed"], 1, "{package:#}");
+
+    // Killed while a program runs: it runs on, is reported once the site is back, and does not run again.
+    site.offer_script("slow", 8);
+    site.wait_for_note("slow starts");
+    let before = site.container().unwrap();
+    site.kill();
+    site.node.wait("started again", PATIENCE, |_| {
+        let now = site.container()?;
+        if now.0 != before.0 && now.1 == before.1 + 1 && now.2 { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+    site.wait_for_success("slow");
+    // What comes afterwards comes to the same machine, under the same name.
+    site.offer_script("after", 0);
+    site.wait_for_success("after");
+    assert_eq!(site.noted(), ["slow starts", "slow ends", "after starts", "after ends"]);
+    let hello = site.get("advertisement", "hello", "web").unwrap();
+    assert_eq!(hello["status"]["messages"]["succeeded"], 1, "nothing was counted twice or lost: {hello:#}");
+
+    granted_is_used(&site);
+}
+
+/// Holds what the chart's accounts did against what they may: nothing was refused, no Secret was read, every verb was used.
+fn granted_is_used(site: &Site) {
+    let ours = format!("system:serviceaccount:{RELEASE}:waybill");
+    let requests = audit::requests(site.node.directory());
+    let ours: Vec<_> = requests.iter().filter(|request| request.user.starts_with(&ours)).collect();
+    let refused: Vec<_> = ours.iter().filter(|request| request.code == 403 || request.resource == "secrets").collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    let used: BTreeSet<(&str, &str)> = ours.iter().map(|r| (r.resource.as_str(), r.verb.as_str())).collect();
+    let mut unused = Vec::new();
+    for (kind, namespaced) in [("clusterroles", false), ("roles", true)] {
+        let mut words = vec!["get", kind, "--selector=app.kubernetes.io/instance=waybill", "--output=json"];
+        if namespaced {
+            words.extend(["--namespace", RELEASE]);
+        }
+        for role in super::json(&site.node.kubectl(&words).unwrap()).unwrap()["items"].as_array().unwrap() {
+            let name = role["metadata"]["name"].as_str().unwrap();
+            // Roles for people are not the site's.
+            if name.starts_with("waybill-") {
+                continue;
+            }
+            for rule in role["rules"].as_array().unwrap() {
+                let texts = |member: &str| rule[member].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
+                for resource in texts("resources") {
+                    unused.extend(
+                        texts("verbs")
+                            .filter(|verb| !used.contains(&(resource, verb)))
+                            .map(|v| format!("{v} {resource}")),
+                    );
+                }
+            }
+        }
+    }
+    // Of what this test does not do: nobody wrote a configuration of agents, and no point joined.
+    let of_others = ["patch clientagentconfigs/status", "patch events"];
+    unused.retain(|right| !of_others.contains(&right.as_str()));
+    assert!(unused.is_empty(), "granted and never used: {unused:?}");
+}

@@ -1,0 +1,186 @@
+//! What each account and role of the chart may do, held against tables; and that every rule says what it is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Helm, folder, name, of_kind, texts};
+
+/// A right as `group/resource` or `group/resource:name`, with its verbs.
+type Table<'a> = &'a [(&'a str, &'a str)];
+
+const KINDS: [&str; 8] = [
+    "advertisements",
+    "clientagentconfigs",
+    "collections",
+    "distributionpoints",
+    "distributions",
+    "packages",
+    "programs",
+    "sites",
+];
+
+/// The rights of a role, one a resource and name.
+fn rights(role: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let mut rights: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let names = texts(&rule["resourceNames"]);
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                let all = [String::new()];
+                let named: Vec<String> = names.iter().map(|name| format!(":{name}")).collect();
+                for name in if names.is_empty() { &all[..] } else { &named[..] } {
+                    let verbs = rights.entry(format!("{group}/{resource}{name}")).or_default();
+                    verbs.extend(texts(&rule["verbs"]).into_iter().map(str::to_owned));
+                }
+            }
+        }
+    }
+    rights
+}
+
+#[track_caller]
+fn expect(role: &Value, expected: &BTreeMap<String, BTreeSet<String>>) {
+    assert_eq!(&rights(role), expected, "{} {}", role["kind"], name(role));
+}
+
+/// A table, and the same verbs for each of the kinds.
+fn table(each_kind: &str, more: Table<'_>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let kinds = KINDS.map(|kind| (format!("waybill.dev/{kind}"), each_kind));
+    let more = more.iter().map(|(what, verbs)| ((*what).to_owned(), *verbs));
+    for (what, verbs) in kinds.into_iter().chain(more) {
+        let verbs = verbs.split_whitespace().map(str::to_owned);
+        table.entry(what).or_default().extend(verbs);
+    }
+    table.retain(|_, verbs| !verbs.is_empty());
+    table
+}
+
+fn role<'a>(objects: &'a [Value], kind: &'a str, wanted: &str) -> &'a Value {
+    of_kind(objects, kind).find(|role| name(role) == wanted).unwrap_or_else(|| panic!("no {kind} {wanted}"))
+}
+
+#[test]
+fn the_sites_account_may_do_what_the_table_says_and_nothing_else() {
+    let Some(helm) = Helm::find() else { return };
+    let objects = helm.rendered(&[]);
+    let status: Vec<(String, &str)> =
+        KINDS.iter().map(|kind| (format!("waybill.dev/{kind}/status"), "patch")).collect();
+    let mut more: Vec<(&str, &str)> = status.iter().map(|(what, verbs)| (what.as_str(), *verbs)).collect();
+    more.extend([
+        ("waybill.dev/packages", "patch"),
+        ("waybill.dev/sites", "create"),
+        ("waybill.dev/distributionpoints", "create"),
+        ("events.k8s.io/events", "create patch"),
+        ("waybill.dev/sites:main", "get"),
+        ("authentication.k8s.io/tokenreviews", "create"),
+        ("authorization.k8s.io/subjectaccessreviews", "create"),
+    ]);
+    expect(role(&objects, "ClusterRole", "waybill:fleet:waybill"), &table("list watch", &more));
+    let own =
+        [("coordination.k8s.io/leases", "create"), ("coordination.k8s.io/leases:waybill-site-main", "get update")];
+    expect(role(&objects, "Role", "waybill"), &table("", &own));
+}
+
+#[test]
+fn hooks_may_what_their_one_verb_needs() {
+    let Some(helm) = Helm::find() else { return };
+    let objects = helm.rendered(&[]);
+    let definitions = KINDS.map(|kind| format!("apiextensions.k8s.io/customresourcedefinitions:{kind}.waybill.dev"));
+    let definitions: Vec<(&str, &str)> = definitions.iter().map(|what| (what.as_str(), "get create patch")).collect();
+    expect(role(&objects, "ClusterRole", "waybill:fleet:waybill-crds"), &table("", &definitions));
+    expect(
+        role(&objects, "ClusterRole", "waybill:fleet:waybill-release"),
+        &table("", &[("waybill.dev/packages", "list patch"), ("waybill.dev/distributionpoints", "list")]),
+    );
+    expect(role(&objects, "Role", "waybill-release"), &table("", &[("apps/statefulsets/scale:waybill", "get patch")]));
+    // The accounts of hooks are hooks themselves: they are gone when the hook is.
+    for object in objects.iter().filter(|object| name(object).ends_with("-crds") || name(object).ends_with("-release"))
+    {
+        let annotations = &object["metadata"]["annotations"];
+        let expected = if name(object).ends_with("-crds") { "pre-install,pre-upgrade" } else { "pre-delete" };
+        assert_eq!(annotations["helm.sh/hook"], expected, "{} {}", object["kind"], name(object));
+        assert_eq!(annotations["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded");
+    }
+}
+
+#[test]
+fn users_roles_divide_the_kinds_and_only_reading_is_aggregated() {
+    let Some(helm) = Helm::find() else { return };
+    let objects = helm.rendered(&[]);
+    let write = "create update patch delete deletecollection";
+    let rows = ["clientstatuses", "contentlocations", "distributionjobs"];
+    let rows: Vec<String> = rows.iter().map(|row| format!("fleet.waybill.dev/{row}")).collect();
+    let rows: Vec<(&str, &str)> = rows.iter().map(|row| (row.as_str(), "get list")).collect();
+    let read = "get list watch";
+    expect(role(&objects, "ClusterRole", "waybill-view"), &table(read, &rows));
+    let writes = |kinds: &[&str]| -> BTreeMap<String, BTreeSet<String>> {
+        let kinds: Vec<String> = kinds.iter().map(|kind| format!("waybill.dev/{kind}")).collect();
+        table(read, &kinds.iter().map(|kind| (kind.as_str(), write)).collect::<Vec<_>>())
+    };
+    expect(role(&objects, "ClusterRole", "waybill-packager"), &writes(&["packages", "programs", "distributions"]));
+    expect(role(&objects, "ClusterRole", "waybill-deployer"), &writes(&["collections", "advertisements"]));
+    let mut approver = writes(&["sites", "distributionpoints", "clientagentconfigs"]);
+    let fleet = [
+        ("clientactions", "create"),
+        ("contentchecks", "create"),
+        ("explanations", "create"),
+        ("enrolmenttokens", "create get list delete"),
+        ("clients", "get list patch delete"),
+        ("clientstatuses", "get list"),
+        ("contentlocations", "get list"),
+        ("distributionjobs", "get list"),
+        ("statusmessages", "get list"),
+    ];
+    for (row, verbs) in fleet {
+        let verbs = verbs.split(' ').map(str::to_owned).collect();
+        approver.insert(format!("fleet.waybill.dev/{row}"), verbs);
+    }
+    expect(role(&objects, "ClusterRole", "waybill-approver"), &approver);
+
+    for role in of_kind(&objects, "ClusterRole") {
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        let aggregated: Vec<&str> =
+            labels.keys().filter_map(|label| label.strip_prefix("rbac.authorization.k8s.io/aggregate-to-")).collect();
+        assert_eq!(aggregated, if name(role) == "waybill-view" { vec!["view"] } else { vec![] }, "{}", name(role));
+    }
+    // Nothing binds them: that is the cluster's own business.
+    let bound: Vec<&str> =
+        of_kind(&objects, "ClusterRoleBinding").map(|b| b["roleRef"]["name"].as_str().unwrap()).collect();
+    assert!(bound.iter().all(|role| role.starts_with("waybill:")), "{bound:?}");
+    assert_eq!(of_kind(&helm.rendered(&["roles.create=false"]), "ClusterRole").count(), 3);
+}
+
+#[test]
+fn no_role_reaches_for_everything() {
+    let Some(helm) = Helm::find() else { return };
+    let objects = helm.rendered(&[]);
+    for role in of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "Role")) {
+        for (what, verbs) in rights(role) {
+            assert!(!what.contains('*') && !verbs.contains("*"), "{}: {what}", name(role));
+            assert!(!what.starts_with("/secrets") && !what.contains("rolebindings"), "{}: {what}", name(role));
+        }
+    }
+}
+
+/// Rules without a comment above them, as `file:line`.
+fn without_a_reason(file: &str, text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let rules = lines.iter().enumerate().filter(|(_, line)| line.starts_with("- apiGroups:"));
+    let bare = rules.filter(|(at, _)| !lines[at - 1].starts_with("# "));
+    bare.map(|(at, _)| format!("{file}:{}", at + 1)).collect()
+}
+
+#[test]
+fn every_rule_says_what_it_is_for() {
+    let mut rules = 0;
+    for file in std::fs::read_dir(folder().join("templates")).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        rules += text.matches("- apiGroups:").count();
+        assert_eq!(without_a_reason(&path.display().to_string(), &text), Vec::<String>::new());
+    }
+    assert!(rules > 10);
+    assert_eq!(without_a_reason("f", "rules:\n  - apiGroups: [a]\n    verbs: [get]\n"), ["f:2"]);
+}
