@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 
 const DOCUMENT: &str = "docs/acceptance.md";
 const NOT_PROVEN: &str = "## Not proven yet\n";
-/// The log of the suite as `.ci/run` writes it, and that of `make root-test`.
-const LOGS: [&str; 2] = ["test.log", "root-test.log"];
+/// The log of the suite as `.ci/run` writes it, and those of `make root-test` and `make cluster-test`, each with the one binary
+/// that counts there: in the ordinary run its tests skip.
+const LOGS: [(&str, Option<&str>); 3] =
+    [("test.log", None), ("root-test.log", Some("root::")), ("cluster-test.log", Some("cluster::"))];
 
 /// One row: a promise and what proves it.
 #[derive(Debug, PartialEq)]
@@ -52,8 +54,8 @@ fn the_document_is_in_order() {
 #[test]
 fn every_named_test_ran() {
     let Some(logs) = logs() else { return };
-    let ran: BTreeSet<String> =
-        LOGS.iter().flat_map(|name| passed(&fs::read_to_string(logs.join(name)).unwrap(), *name == LOGS[1])).collect();
+    let read = |name: &str| fs::read_to_string(logs.join(name)).unwrap();
+    let ran: BTreeSet<String> = LOGS.iter().flat_map(|(name, only)| passed(&read(name), *only)).collect();
     assert!(!ran.is_empty(), "no test passed according to {}", logs.display());
     let promises = promises(&fs::read_to_string(root().join(DOCUMENT)).unwrap()).unwrap();
     let missing = not_run(&promises, &ran);
@@ -176,9 +178,13 @@ fn functions() -> BTreeSet<String> {
     names
 }
 
-/// The tests that passed according to what `cargo test` printed, with the binary's name before those of test binaries. Tests of
-/// `root` skip in the ordinary run, so they count only in their own.
-fn passed(log: &str, as_root: bool) -> Vec<String> {
+/// The tests that passed according to what `cargo test` printed, with the binary's name before those of test binaries: those of
+/// one binary, or of all that have no run of their own.
+fn passed(log: &str, only: Option<&str>) -> Vec<String> {
+    let counts = |binary: &str| match only {
+        Some(only) => binary == only,
+        None => LOGS.iter().all(|(_, own)| *own != Some(binary)),
+    };
     let mut found = Vec::new();
     let mut binary = String::new();
     for line in log.lines().map(str::trim) {
@@ -191,7 +197,7 @@ fn passed(log: &str, as_root: bool) -> Vec<String> {
             };
         } else if let Some(at) = line.find("test ")
             && let Some(name) = line[at + "test ".len()..].strip_suffix(" ... ok")
-            && (binary == "root::") == as_root
+            && counts(&binary)
         {
             found.push(format!("{binary}{name}"));
         }
@@ -218,9 +224,9 @@ fn a_test_that_did_not_run_is_found() {
     assert_eq!(promises[1], Promise { id: "1.2".to_owned(), text: "y".to_owned(), tests: Vec::new() });
 
     let log = "   Running unittests src/lib.rs (target/x)\ntest a::b ... ok\ntest a::c ... FAILED\n   Running tests/root/main.rs (y)\ntest c::d ... ok\n";
-    let ordinary: BTreeSet<String> = passed(log, false).into_iter().collect();
+    let ordinary: BTreeSet<String> = passed(log, None).into_iter().collect();
     assert_eq!(not_run(&promises, &ordinary), ["1.1 `root::c::d`"]);
-    let both: BTreeSet<String> = ordinary.into_iter().chain(passed(log, true)).collect();
+    let both: BTreeSet<String> = ordinary.into_iter().chain(passed(log, Some("root::"))).collect();
     assert!(not_run(&promises, &both).is_empty());
     let failed = [Promise { id: "1.1".to_owned(), text: String::new(), tests: vec!["a::c".to_owned()] }];
     assert_eq!(not_run(&failed, &both), ["1.1 `a::c`"]);

@@ -40,6 +40,10 @@ proptest! {
         for (who, spec) in specs {
             let (manager, applied) = (["one", "two", "three"][who], object(spec));
             let first = story.try_apply(manager, &applied, true).unwrap().clone();
+            // what would leave another manager's empty map is refused by validation, and nothing comes after it
+            if first["spec"].get("vars").is_some_and(Value::is_null) {
+                break;
+            }
             let again = story.apply_as(at("2026-03-03T00:00:00Z", manager), &applied, true).unwrap();
             prop_assert_eq!(&first, again);
         }
