@@ -236,6 +236,8 @@ async fn messages(viewer: &Client) {
 
 async fn explained(admin: &Client) {
     let why = |client: &str| review(admin, "Explanation", true, json!({"advertisement": "tools", "client": client}));
+    // the offer follows the record a moment later
+    until("the offer", || async { why("c-1").await.unwrap()["step"] == "run" }).await;
     let failed = why("c-1").await.unwrap();
     assert_eq!((&failed["step"], &failed["standing"]), (&json!("run"), &json!("failed")), "{failed}");
     assert!(failed["text"].as_str().unwrap().contains("a new source version"), "{failed}");
