@@ -25,6 +25,8 @@ done
 kill $!
 wait
 run sh -c 'sed "/now:/d; /---/,\$d" watched-one'
+# how often it took is each side's own affair
+kubectl annotate program git now- > /dev/null
 
 kubectl get events -w --output-watch-events --request-timeout=60s > watched-events 2>&1 &
 kubectl create -f - > /dev/null <<Y
