@@ -64,6 +64,16 @@ pub fn json(answer: Answer) -> anyhow::Result<String> {
     })
 }
 
+/// What is said, beside the list, of one with nothing in it.
+#[must_use]
+pub fn nothing(answer: &Answer) -> Option<&'static str> {
+    match answer {
+        Answer::Offers(offers) if offers.is_empty() => Some("nothing is offered to this machine at present"),
+        Answer::History(runs) if runs.is_empty() => Some("nothing has run on this machine yet"),
+        _ => None,
+    }
+}
+
 /// Aligned columns, two spaces between them; every row has as many cells as there are heads.
 #[must_use]
 pub fn columns(heads: &[&str], rows: &[impl AsRef<[String]>]) -> String {
@@ -86,6 +96,13 @@ pub fn columns(heads: &[&str], rows: &[impl AsRef<[String]>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_list_is_said_to_be_one() {
+        assert!(nothing(&Answer::Offers(Vec::new())).is_some_and(|text| text.contains("offered")));
+        assert!(nothing(&Answer::History(Vec::new())).is_some_and(|text| text.contains("run")));
+        assert_eq!(nothing(&Answer::Started("a".to_owned())), None);
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_word() {

@@ -100,6 +100,9 @@ fn ask(socket: &Path, request: &Request, output: Output) -> anyhow::Result<Strin
     if output == Output::Json {
         return Ok(format!("{}\n", agent::shown::json(answer)?));
     }
+    if let Some(nothing) = shown::nothing(&answer) {
+        let _ = writeln!(io::stderr(), "{nothing}");
+    }
     Ok(match answer {
         Answer::Offers(offers) => {
             shown::columns(&shown::OFFER_HEADS, &offers.iter().map(shown::offer_row).collect::<Vec<_>>())

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 
+use super::out::tell;
 use crate::agent::{
     self, run, shown,
     socket::{self, Answer, Request},
@@ -79,6 +80,9 @@ impl Look {
         let answer = socket::ask(&self.agent.path(), request)?;
         if self.output == Output::Json {
             return Ok(writeln!(out, "{}", shown::json(answer)?)?);
+        }
+        if let Some(nothing) = shown::nothing(&answer) {
+            tell(nothing);
         }
         let text = match answer {
             Answer::Offers(offers) => {

@@ -57,15 +57,17 @@ impl Demo {
             _ = hangup.recv() => Ok(()),
         };
         let stopped = processes.stop().await;
-        let left_alone = played.as_ref().is_err_and(out::is_reader_gone);
-        if self.keep || played.is_err() && !left_alone {
-            let told = out.say(&format!("Everything the demo made is in {}", scratch.root().display()));
-            told.or_else(|error| if left_alone { Ok(()) } else { Err(error) })?;
+        // Without an audience nothing went wrong that somebody would look into.
+        if played.as_ref().is_err_and(out::is_unwritten) {
+            if !self.keep {
+                scratch.remove()?;
+            }
+            return played;
+        }
+        if self.keep || played.is_err() {
+            out.say(&format!("Everything the demo made is in {}", scratch.root().display()))?;
         } else {
             scratch.remove()?;
-        }
-        if left_alone {
-            return played;
         }
         played.with_context(|| format!("the demo failed; the logs are in {}", scratch.path("logs").display()))?;
         stopped

@@ -73,9 +73,17 @@ fn unwritten(error: io::Error) -> io::Error {
 
 /// Whether a verb failed because whoever reads its output has seen enough. A connection that broke is something else.
 pub(super) fn is_reader_gone(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| {
-        error.kind() == io::ErrorKind::BrokenPipe && error.get_ref().is_some_and(|inner| inner.is::<Unwritten>())
-    })
+    unwritten_kind(error) == Some(io::ErrorKind::BrokenPipe)
+}
+
+/// Whether a verb failed because its output could not be written, for whatever reason.
+pub(super) fn is_unwritten(error: &anyhow::Error) -> bool {
+    unwritten_kind(error).is_some()
+}
+
+fn unwritten_kind(error: &anyhow::Error) -> Option<io::ErrorKind> {
+    let of_output = |error: &&io::Error| error.get_ref().is_some_and(|inner| inner.is::<Unwritten>());
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(of_output).map(io::Error::kind)
 }
 
 /// A word beside the output, for people: standard error. One that nobody can read is lost.
@@ -96,7 +104,8 @@ mod tests {
         assert!(is_reader_gone(&output));
         assert!(!is_reader_gone(&anyhow::Error::new(gone()).context("the site does not answer")));
         let full = anyhow::Error::new(unwritten(io::ErrorKind::StorageFull.into()));
-        assert!(!is_reader_gone(&full));
+        assert!(!is_reader_gone(&full) && is_unwritten(&full));
+        assert!(!is_unwritten(&anyhow::Error::new(gone())));
         assert!(format!("{full:#}").starts_with("standard output cannot be written: "), "{full:#}");
     }
 }

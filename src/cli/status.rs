@@ -234,7 +234,10 @@ fn message_summary(page: &Value) -> Table {
 fn summary(page: &Value, list: &str, header: &[&'static str], members: [&str; 6]) -> Table {
     let mut table = Table::new(header);
     for row in rows(page, "sites").flat_map(|site| rows(site, list)) {
-        table.row(members.map(|member| cell(row, member)));
+        // An access point has no storage that counts; that nothing of it is free would be a lie.
+        let none = row["storage"] == "";
+        table
+            .row(members.map(|member| if none && member.ends_with("Kib") { String::new() } else { cell(row, member) }));
     }
     table
 }
@@ -247,12 +250,13 @@ mod tests {
     fn a_problem_is_shown_with_its_lines_and_its_mark_in_place() {
         let problem = "a.yaml:6:3: there is no field `spec.sorce`\n 6 |   sorce: \u{1b}[2J\n   |   ^";
         let page = json!({"sites": [{"name": "main", "sync": {"revision": "r1", "objects": 2, "problems": [problem]}},
-            {"name": "new", "sync": {"problems": ["x"]}}]});
+            {"name": "new", "sync": {"problems": ["x"]}, "systems": [{"system": "cap-2", "storage": "", "freeKib": 0}]}]});
         let mut out = Vec::new();
         write(&page, &mut out).unwrap();
         let shown = String::from_utf8(out).unwrap();
         let expected = "Revision r1, 2 objects\n  a.yaml:6:3: there is no field `spec.sorce`\n   6 |   sorce: \\u{1b}[2J\n     |   ^\n";
         assert!(shown.contains(expected), "{shown}");
+        assert!(!shown.lines().any(|line| line.contains("cap-2") && line.contains('0')), "{shown}");
         assert!(shown.contains("No revision of the manifests is applied yet\n  x\n"), "{shown}");
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::out::tell;
 use crate::{
     api,
     apiserver::{
@@ -62,14 +63,21 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<u8> {
             write_report(args.output, &report, out)?;
             Ok(u8::from(report.count(Severity::Error) > 0))
         }
-        Err(error @ LoadError::Root { .. }) => {
-            writeln!(out, "{:#}", anyhow::Error::new(error))?;
-            Ok(2)
-        }
         Err(error) => {
-            writeln!(out, "{:#}", anyhow::Error::new(error))?;
-            Ok(1)
+            let (code, text) = unreadable(error);
+            tell(&format!("waybill: {text}"));
+            Ok(code)
         }
+    }
+}
+
+/// The exit code for a tree that could not be read as a whole, and what is said of it.
+fn unreadable(error: LoadError) -> (u8, String) {
+    match error {
+        LoadError::Root { path, source } => {
+            (2, format!("{path} cannot be read; name the directory that holds the manifests: {source}"))
+        }
+        error => (1, format!("{:#}", anyhow::Error::new(error))),
     }
 }
 
@@ -280,7 +288,9 @@ spec:
         let directory = PathBuf::from("/nonexistent/fleet");
         let args = Args { directory, source_root: Vec::new(), output: Output::Text };
         let mut out = Vec::new();
-        assert_eq!(run(&args, &mut out).unwrap(), 2);
-        assert!(String::from_utf8(out).unwrap().contains("/nonexistent/fleet"));
+        assert_eq!((run(&args, &mut out).unwrap(), out), (2, Vec::new()), "the result is for programs, too");
+        let error = LoadError::Root { path: "fleet".to_owned(), source: io::ErrorKind::NotADirectory.into() };
+        let (code, told) = unreadable(error);
+        assert!(code == 2 && told.starts_with("fleet cannot be read; name the directory"), "{told}");
     }
 }

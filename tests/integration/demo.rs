@@ -78,6 +78,20 @@ fn a_client_that_cannot_get_there_is_named_and_the_exit_code_says_so() {
 }
 
 #[test]
+fn an_audience_that_cannot_be_told_anything_is_left_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("demo");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(["demo", "--once", "--dir"]).arg(&directory).stdin(Stdio::null()).stdout(full);
+    let output = command.output().unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(complained.starts_with("waybill: standard output cannot be written: "), "{complained}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!directory.exists(), "the scratch directory stays");
+}
+
+#[test]
 fn a_reader_that_leaves_ends_everything_quietly() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("demo");

@@ -55,7 +55,8 @@ pub(super) async fn show(observer: &Observer, out: &mut Out) -> Result<()> {
 
     let mut table = Table::new(&["SYSTEM", "ROLE", "STATE", "AVAILABLE", "FREE GIB"]);
     for one in &view.site.systems {
-        let (available, free) = (if one.available { "yes" } else { "no" }, (one.free_kib >> 20).to_string());
+        let available = if one.available { "yes" } else { "no" };
+        let free = if one.storage.is_empty() { String::new() } else { (one.free_kib >> 20).to_string() };
         table.row([one.system.as_str(), &one.role, &one.state, available, &free].map(str::to_owned));
     }
     section(out, "Site system status summary", &table)
