@@ -259,7 +259,8 @@ fn write_end(run_dir: &Path, end: &End) -> io::Result<()> {
     loop {
         match journal::write_end(run_dir, end) {
             Ok(()) => return Ok(()),
-            Err(error) if tries == END_TRIES => return Err(error),
+            // Where the run is gone with its whole directory nobody asks for its end any more.
+            Err(error) if tries == END_TRIES || !run_dir.exists() => return Err(error),
             Err(error) => tracing::warn!(run_dir = %run_dir.display(), %error, "END cannot be written; trying again"),
         }
         tries += 1;

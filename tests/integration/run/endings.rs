@@ -5,7 +5,7 @@ use std::fs;
 use waybill::agent::run::{Ending, StartError, prune_outputs, prune_runs, recover};
 use waybill::clock;
 
-use super::setting::{Client, end, ending, intent, key, launcher, output};
+use super::setting::{Client, end, ending, eventually, intent, key, launcher, output, processes_with};
 
 #[test]
 fn exit_codes_and_signals_are_reported_raw() {
@@ -135,4 +135,17 @@ fn output_of_three_runs_is_kept_and_recorded_runs_go_when_they_are_old() {
     let left = recover(&client.state_dir()).unwrap();
     let left: Vec<_> = left.into_iter().map(|run| run.intent.unwrap().run_key).collect();
     assert_eq!(left, [key("run 1")]);
+}
+
+#[test]
+fn a_run_whose_directory_is_gone_leaves_no_supervisor() {
+    let client = Client::with(&[]);
+    let began = client.dir().join("began");
+    let run = client.start("key", &client.ticket(&["/bin/sh", "-c", "touch \"$0\"; sleep 1", began.to_str().unwrap()]));
+    eventually("it runs", || began.exists().then_some(()));
+    let word = format!("supervise {}", client.state_dir().display());
+    assert_eq!(processes_with(&word).len(), 1);
+    fs::remove_dir_all(client.state_dir().join("runs")).unwrap();
+    drop(run);
+    eventually("nobody waits to write an end", || processes_with(&word).is_empty().then_some(()));
 }
