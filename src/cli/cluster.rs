@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use anyhow::Result;
+use kube::Client;
 
-use crate::transport::install_crypto;
+use crate::transport::{install_crypto, kubernetes};
 
 /// Which cluster is meant
 #[derive(Debug, Clone, clap::Args)]
@@ -25,15 +22,7 @@ impl Cluster {
     /// If there is no way to it, or it cannot be used.
     pub(super) async fn client(&self) -> Result<Client> {
         install_crypto();
-        let config = match &self.kubeconfig {
-            Some(path) => {
-                let read = Kubeconfig::read_from(path).with_context(|| format!("cannot use {}", path.display()))?;
-                let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-                config.with_context(|| format!("cannot use {}", path.display()))?
-            }
-            None => Config::infer().await.context("no cluster is known: give its --kubeconfig")?,
-        };
-        Ok(Client::try_from(config)?)
+        Ok(Client::try_from(kubernetes::config(self.kubeconfig.as_deref()).await?)?)
     }
 }
 

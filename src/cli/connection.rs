@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, ListParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use super::show::escaped;
 use crate::{
     api::{FLEET_GROUP, VERSION},
-    transport::{fault, install_crypto},
+    transport::{fault, install_crypto, kubernetes},
 };
 
 /// The state directory of a site that is started without --state.
@@ -50,11 +49,7 @@ impl Site {
                 self.state.display()
             );
         }
-        let kubeconfig = Kubeconfig::read_from(&path).with_context(|| format!("cannot use {}", path.display()))?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Client::try_from(config)?)
+        Ok(Client::try_from(kubernetes::config(Some(&path)).await?)?)
     }
 }
 

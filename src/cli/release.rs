@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     cluster::{Cluster, said},
     connection::{block_on, list},
+    messages::span,
     show::{Table, on_terminal},
 };
 use crate::{
@@ -50,10 +51,6 @@ fn namespaced(text: &str) -> Result<(String, String), String> {
     parts
         .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
         .ok_or_else(|| format!("'{text}' is not NAMESPACE/NAME"))
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90s"))
 }
 
 impl Release {

@@ -10,7 +10,7 @@ use crate::{
     dp,
     gitops::{start::SourceError, sync::SyncError},
     plan::tenure::OtherDatabase,
-    transport::{serving::ServingError, tls::TlsError},
+    transport::{kubernetes::NoWay, serving::ServingError, tls::TlsError},
     trust::{ca::CaError, keys::KeyError},
 };
 
@@ -23,14 +23,12 @@ pub enum SiteError {
     /// The site database.
     #[error("the site database cannot be used")]
     Database(#[from] DbError),
-    /// The cluster's API server.
-    #[error("the cluster's API server cannot be spoken to with {named}; name a kubeconfig with --kubeconfig")]
-    Cluster {
-        /// What says how.
-        named: String,
-        /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// There is no way to the cluster's API server.
+    #[error(transparent)]
+    NoWay(#[from] NoWay),
+    /// No client of the cluster's API server can be made.
+    #[error("the way to the cluster's API server cannot be used")]
+    Client(#[source] Box<kube::Error>),
     /// The Lease by which one instance of several acts.
     #[error(
         "the site's Lease cannot be taken: may the service account get, create and update Leases in its namespace?"

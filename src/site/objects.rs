@@ -1,16 +1,9 @@
 //! Where a site's objects live: in the embedded Kubernetes API, which this process then serves, or in a cluster, whose API
 //! server it speaks to as any other client does; then only the fleet's rows are served here. Does not read or write objects.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use kube::{
-    client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::client::ClientBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, filter::FilterLayer};
@@ -29,7 +22,7 @@ use crate::{
         fleet::Fleet,
     },
     clock,
-    transport::{serving::Serving, tls::ServerTls},
+    transport::{kubernetes, serving::Serving, tls::ServerTls},
     trust::ca::CertificateAuthority,
 };
 
@@ -58,16 +51,15 @@ impl Cluster {
     /// Connects and waits until this instance holds the site's Lease; nothing for an embedded site.
     pub(super) async fn enter(options: &Options) -> Result<Option<Self>, SiteError> {
         let ObjectsIn::Cluster { kubeconfig, .. } = &options.objects else { return Ok(None) };
-        let config = config(kubeconfig.as_deref()).await?;
-        let connected = |built: Result<kube::Client, kube::Error>| built.map_err(|error| unusable(kubeconfig, error));
-        let client = connected(kube::Client::try_from(config.clone()))?;
+        let config = kubernetes::config(kubeconfig.as_deref()).await?;
+        let client = kube::Client::try_from(config.clone()).map_err(no_client)?;
         let holder = Holder::acquire(&client, options.name.as_deref().unwrap_or(FIRST_SITE), options.lease).await?;
         let tenure = holder.tenure();
         let may = FilterLayer::new(move |request: http::Request<kube::client::Body>| {
             let reads = request.method() == http::Method::GET;
             if reads || tenure.holds() { Ok(request) } else { Err::<_, BoxError>("the site's Lease ran out".into()) }
         });
-        let acting = connected(ClientBuilder::try_from(config).map(|builder| builder.with_layer(&may).build()))?;
+        let acting = ClientBuilder::try_from(config).map_err(no_client)?.with_layer(&may).build();
         Ok(Some(Self { client, holder, acting }))
     }
 }
@@ -158,19 +150,6 @@ impl ApiListener {
     }
 }
 
-/// How a cluster's API server is reached: by this kubeconfig, or as a pod or kubectl finds it.
-async fn config(kubeconfig: Option<&Path>) -> Result<kube::Config, SiteError> {
-    let Some(path) = kubeconfig else {
-        return kube::Config::infer().await.map_err(|error| unusable(&None, error));
-    };
-    let named = Some(path.to_owned());
-    let read = Kubeconfig::read_from(path).map_err(|error| unusable(&named, error))?;
-    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-    config.map_err(|error| unusable(&named, error))
-}
-
-fn unusable(kubeconfig: &Option<PathBuf>, error: impl Into<BoxError>) -> SiteError {
-    let named = kubeconfig.as_ref().map(|path| path.display().to_string());
-    let named = named.unwrap_or_else(|| "the pod's service account or the usual kubeconfig".to_owned());
-    SiteError::Cluster { named, source: error.into() }
+fn no_client(error: kube::Error) -> SiteError {
+    SiteError::Client(Box::new(error))
 }

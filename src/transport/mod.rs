@@ -21,6 +21,8 @@ mod body;
 #[cfg(feature = "server")]
 pub mod file;
 #[cfg(feature = "server")]
+pub mod kubernetes;
+#[cfg(feature = "server")]
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod measure;

@@ -7,25 +7,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 
 use super::{
     fleet::{OTHERS, PILOTS},
     scratch::Scratch,
 };
-use crate::api::{
-    FLEET_GROUP, VERSION,
-    advertisement::{Advertisement, AdvertisementStatus},
-    distribution::Distribution,
-    distribution_point::DistributionPoint,
-    package::{Package, PackageStatus},
-    program::Program,
-    site::{Site, SiteStatus},
+use crate::{
+    api::{
+        FLEET_GROUP, VERSION,
+        advertisement::{Advertisement, AdvertisementStatus},
+        distribution::Distribution,
+        distribution_point::DistributionPoint,
+        package::{Package, PackageStatus},
+        program::Program,
+        site::{Site, SiteStatus},
+    },
+    transport::kubernetes,
 };
 
 /// Where all authored objects of the demo lie.
@@ -84,10 +86,8 @@ impl Observer {
     /// With the kubeconfig that the site wrote.
     pub(super) async fn connect(scratch: &Scratch) -> Result<Self> {
         let file = scratch.path("site/kubeconfig");
-        let kubeconfig = Kubeconfig::read_from(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         Ok(Self {
-            client: Client::try_from(config)?,
+            client: Client::try_from(kubernetes::config(Some(&file)).await?)?,
             machines: scratch.path("machines"),
             drives: [scratch.path("site"), scratch.path("branch-dp")],
         })

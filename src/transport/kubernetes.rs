@@ -1,0 +1,31 @@
+//! How a Kubernetes API server is reached: by a kubeconfig, or as kubectl and pods find it. What is said to it, others know.
+
+use std::path::Path;
+
+use kube::{
+    Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+/// There is no way to the API server, or it cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no API server can be reached with {named}")]
+pub struct NoWay {
+    named: String,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The way that this kubeconfig says; without one, that of a pod's service account or of kubectl's own kubeconfig.
+///
+/// # Errors
+/// [`NoWay`], which names what was to be used.
+pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, NoWay> {
+    let Some(path) = kubeconfig else {
+        let named = "a service account or kubectl's kubeconfig; give one with --kubeconfig".to_owned();
+        return Config::infer().await.map_err(|error| NoWay { named, source: error.into() });
+    };
+    let no_way = |source| NoWay { named: path.display().to_string(), source };
+    let read = Kubeconfig::read_from(path).map_err(|error| no_way(error.into()))?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    config.map_err(|error| no_way(error.into()))
+}
