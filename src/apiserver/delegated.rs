@@ -54,8 +54,7 @@ impl Delegated {
     /// The caller by the bearer token in the headers; `None` if there is none.
     pub(super) async fn user(&self, headers: &HeaderMap) -> Result<Option<User>, Failure> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-        let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
-        let Some(token) = token.filter(|token| !token.is_empty()) else { return Err(Failure::unauthorized()) };
+        let Some(token) = value.to_str().ok().and_then(bearer) else { return Err(Failure::unauthorized()) };
         let key = Digest::of(token.as_bytes());
         let known = match self.users.get(&key) {
             Some(known) => known,
@@ -143,6 +142,13 @@ impl Delegated {
     }
 }
 
+/// The token of an Authorization header; the scheme's name is written as anybody likes.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
 fn user(info: UserInfo) -> User {
     User {
         name: info.username.unwrap_or_default(),
@@ -193,6 +199,14 @@ impl<K: Eq + Hash, V: Clone> Answers<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_taken_from_a_bearer_header_and_from_no_other() {
+        assert_eq!((bearer("Bearer abc"), bearer("bearer  abc ")), (Some("abc"), Some("abc")));
+        for other in ["", "Bearer", "Bearer ", "Basic abc", "abc"] {
+            assert_eq!(bearer(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn no_more_answers_are_kept_than_that() {

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use crate::{
     require,
 };
 
-/// Tells the child of the test below how to end.
+/// Tells a child how to end.
 const CHILD: &str = "WAYBILL_TEST_CLUSTER_CHILD";
 /// Longest wait for the guardian's work.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -37,8 +37,24 @@ fn server_child() {
     unreachable!("it was to be killed");
 }
 
+/// A test of this binary in a process of its own, told how to end; and what it says once it has started.
+pub(crate) fn child(test: &str, end: &str) -> (Child, String) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, end)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // libtest's own words stand before it on its line
+    let said = lines.find_map(|line| Some(line.unwrap().split_once("STARTED ")?.1.to_owned())).unwrap();
+    (child, said)
+}
+
+/// How such a process is to end; nothing in any other.
 #[expect(clippy::disallowed_methods, reason = "the test's own message to its child")]
-fn told() -> Option<String> {
+pub(crate) fn told() -> Option<String> {
     std::env::var(CHILD).ok()
 }
 
@@ -48,16 +64,8 @@ fn nothing_stays_behind_when_tests_fail_or_are_killed() {
         return;
     }
     for end in ["fail", "wait to be killed"] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "left_behind::server_child", "--nocapture"])
-            .env(CHILD, end)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // libtest's own words stand before it on its line
-        let directory = lines.find_map(|line| Some(PathBuf::from(line.unwrap().split_once("STARTED ")?.1))).unwrap();
+        let (mut child, directory) = child("left_behind::server_child", end);
+        let directory = PathBuf::from(directory);
         if end != "fail" {
             assert!(running_in(&directory).len() >= 2, "etcd and kube-apiserver run there");
             child.kill().unwrap();

@@ -2,17 +2,16 @@
 //! left, however the tests end.
 
 use std::{
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Instant,
 };
 
 use super::{Node, POLL, images, seconds};
-use crate::require;
-
-/// Tells the child of the test below how to end.
-const CHILD: &str = "WAYBILL_TEST_NODE_CHILD";
+use crate::{
+    left_behind::{child, told},
+    require,
+};
 
 /// A pod whose program says that it reached the API server, if it did, and then answers whoever connects.
 const ECHO: &str = r#"
@@ -120,11 +119,6 @@ fn node_child() {
     unreachable!("it was to be killed");
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test's own message to its child")]
-fn told() -> Option<String> {
-    std::env::var(CHILD).ok()
-}
-
 /// What is left of a node that had these containers: processes, mounts, cgroups, its directory.
 fn left(directory: &Path, containers: &[String]) -> Vec<String> {
     let of_the_node = |text: String| text.contains(directory.to_str().unwrap()).then_some(text);
@@ -153,16 +147,7 @@ fn nothing_stays_behind_when_tests_fail_or_are_killed() {
         return;
     }
     for end in ["fail", "wait to be killed"] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "node::smoke::node_child", "--nocapture"])
-            .env(CHILD, end)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // libtest's own words stand before it on its line
-        let said = lines.find_map(|line| Some(line.unwrap().split_once("STARTED ")?.1.to_owned())).unwrap();
+        let (mut child, said) = child("node::smoke::node_child", end);
         let (directory, containers) = said.split_once(' ').unwrap();
         let containers: Vec<String> = containers.split(' ').map(str::to_owned).collect();
         let directory = Path::new(directory);
