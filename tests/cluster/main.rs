@@ -18,6 +18,7 @@ mod node;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
 mod require;
+mod tenure;
 
 /// The rest of this binary relies on it: asked for the cluster, nothing may pass by skipping.
 #[test]

@@ -1,0 +1,78 @@
+//! One writer: of two instances of a site beside a real API server one acts, whichever was stopped, copied or started anew. The
+//! instances are processes; a machine of theirs reaches whichever is switched in, as through a Service.
+
+mod site;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use self::site::{Instance, Place};
+use crate::api_level::RealApi;
+
+/// How long a Lease lasts here without a renewal.
+const LEASE: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_copy_of_the_volume_takes_over_and_the_first_one_may_not_act_any_more() {
+    let Some(api) = RealApi::start() else { return };
+    let place = Place::new(&api);
+    place.source(1);
+    let mut first = Instance::start(&place, "first", &[]);
+    first.until_it_serves();
+    place.switch_to(&first);
+    place.declare();
+    let _agent = place.join(&first);
+    place.until_lines(&["ran 1"]);
+    let epoch = place.site()["status"]["epoch"].as_u64().unwrap();
+
+    // Stopped in the middle of things, and its volume copied: the same database, no common lock.
+    first.signal(rustix::process::Signal::STOP);
+    place.copy("first", "second");
+    let mut second = Instance::start(&place, "second", &[]);
+    second.until_it_serves();
+    assert!(second.log().contains("another instance serves this site"), "{}", second.log());
+    assert_eq!(place.site()["status"]["epoch"], json!(epoch + 1));
+    place.switch_to(&second);
+    place.source(2);
+    place.until_lines(&["ran 1", "ran 2"]);
+
+    first.signal(rustix::process::Signal::CONT);
+    assert_eq!(first.exit_code(), Some(1));
+    assert!(first.log().contains("lost the site's Lease"), "{}", first.log());
+    assert_eq!(place.site()["status"]["epoch"], json!(epoch + 1), "it wrote nothing more");
+    place.until("the second one knows of both runs", || place.succeeded() == 1);
+    place.until_lines(&["ran 1", "ran 2"]);
+
+    // A Lease that is given back is not waited for.
+    second.signal(rustix::process::Signal::TERM);
+    assert_eq!(second.exit_code(), Some(0));
+    let mut third = Instance::start(&place, "second", &[]);
+    third.until_it_serves();
+    assert!(!third.log().contains("another instance"), "{}", third.log());
+    assert_eq!(place.site()["status"]["epoch"], json!(epoch + 2));
+}
+
+#[test]
+fn another_volume_is_refused_with_both_ways_out_and_can_be_adopted() {
+    let Some(api) = RealApi::start() else { return };
+    let place = Place::new(&api);
+    let mut first = Instance::start(&place, "first", &[]);
+    first.until_it_serves();
+    let before = place.site()["status"].clone();
+    first.signal(rustix::process::Signal::TERM);
+    assert_eq!(first.exit_code(), Some(0));
+
+    let mut empty = Instance::start(&place, "empty", &[]);
+    assert_eq!(empty.exit_code(), Some(1));
+    let said = empty.log();
+    let own = before["siteId"].as_str().unwrap();
+    assert!(said.contains(&format!("mount the volume that holds {own}")) && said.contains("--adopt"), "{said}");
+    assert_eq!(place.site()["status"]["siteId"], before["siteId"], "nothing was taken over");
+
+    let mut adopted = Instance::start(&place, "empty", &["--adopt"]);
+    adopted.until_it_serves();
+    let after = place.site()["status"].clone();
+    assert_ne!(after["siteId"], before["siteId"]);
+    assert!(after["epoch"].as_u64() > before["epoch"].as_u64(), "above all that the other one has said");
+}

@@ -1,0 +1,304 @@
+//! Instances of a site server as processes in the directory of a real API server, and what they share: sources, objects, a machine,
+//! and a switch between the machine and them.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount, rbac::v1::ClusterRoleBinding};
+use kube::{
+    Api, Client, Config,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::LEASE;
+use crate::api_level::{ADMIN, RealApi};
+
+/// Longest wait for anything that is expected to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+/// Where machines believe that the site is.
+const ADVERTISED: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// What names the person who invites the machine.
+const OWNER: &str = "owner";
+
+/// What instances share.
+pub(super) struct Place {
+    directory: PathBuf,
+    kubeconfig: PathBuf,
+    client: Client,
+    runtime: Runtime,
+    port: u16,
+    switch: Arc<Mutex<Switch>>,
+}
+
+/// Between machines and instances.
+#[derive(Default)]
+struct Switch {
+    /// The address of the instance that machines reach.
+    to: Option<IpAddr>,
+    /// Connections of machines to it.
+    through: Vec<TcpStream>,
+}
+
+impl Place {
+    pub(super) fn new(api: &RealApi) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let client = runtime.block_on(api.client(&ADMIN, "default"));
+        let (switch, port) = (Arc::default(), free_port());
+        // Devices, and joining on the next port.
+        for port in [port, port + 1] {
+            pass_on(TcpListener::bind((ADVERTISED, port)).unwrap(), &switch);
+        }
+        let kubeconfig = api.kubeconfig_file(&ADMIN, "default");
+        let directory = api.directory().to_owned();
+        fs::create_dir_all(directory.join("sources/tool")).unwrap();
+        Self { directory, kubeconfig, client, runtime, port, switch }
+    }
+
+    /// The package's files: a program that notes its version, through to the disk.
+    pub(super) fn source(&self, version: u32) {
+        let (lines, fresh) = (self.directory.join("lines"), self.directory.join("fresh"));
+        fs::write(&fresh, format!("#!/bin/sh\necho ran {version} >> '{0}' && sync '{0}'\n", lines.display())).unwrap();
+        fs::set_permissions(&fresh, Permissions::from_mode(0o755)).unwrap();
+        fs::rename(fresh, self.directory.join("sources/tool/run.sh")).unwrap();
+    }
+
+    /// The package and what offers it to everybody, once a version.
+    pub(super) fn declare(&self) {
+        for (kind, spec) in [
+            ("Package", json!({"source": {"directory": {"path": "tool"}}})),
+            ("Program", json!({"packageRef": "tool", "argv": ["run.sh"]})),
+            ("Distribution", json!({"package": "tool", "distributionPoints": {"all": {}}})),
+            ("Collection", json!({"query": "true"})),
+            (
+                "Advertisement",
+                json!({"program": "tool", "collection": "tool", "assignments": [{"asSoonAsPossible": {}}],
+                    "rerun": "OncePerVersion"}),
+            ),
+        ] {
+            let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind,
+                "metadata": {"name": "tool"}, "spec": spec});
+            let params = PatchParams::apply("test").force();
+            self.runtime.block_on(self.objects(kind).patch("tool", &params, &Patch::Apply(&object))).unwrap();
+        }
+    }
+
+    fn objects(&self, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", kind));
+        match kind {
+            "Site" => Api::all_with(self.client.clone(), &resource),
+            _ => Api::namespaced_with(self.client.clone(), "default", &resource),
+        }
+    }
+
+    /// The site's object as the API server has it.
+    pub(super) fn site(&self) -> Value {
+        serde_json::to_value(self.runtime.block_on(self.objects("Site").get("main")).unwrap()).unwrap()
+    }
+
+    /// How many clients have succeeded, as the advertisement says.
+    pub(super) fn succeeded(&self) -> i64 {
+        let object = self.runtime.block_on(self.objects("Advertisement").get("tool")).unwrap();
+        object.data["status"]["clients"]["succeeded"].as_i64().unwrap_or_default()
+    }
+
+    /// A copy of an instance's volume.
+    pub(super) fn copy(&self, from: &str, to: &str) {
+        let done = Command::new("cp").arg("-a").args([from, to]).current_dir(&self.directory).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Machines reach this instance from now on; what they had with another one is cut.
+    pub(super) fn switch_to(&self, instance: &Instance<'_>) {
+        let mut switch = self.switch.lock().unwrap();
+        switch.to = Some(instance.address);
+        for connection in switch.through.drain(..) {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// A machine that joins through the switch; it ends when this is dropped.
+    pub(super) fn join(&self, site: &Instance<'_>) -> Agent {
+        let file = self.runtime.block_on(self.join_file(site));
+        for (name, content) in [("join.json", file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
+            fs::write(self.directory.join(name), content).unwrap();
+            fs::set_permissions(self.directory.join(name), Permissions::from_mode(0o600)).unwrap();
+        }
+        let words = ["agent", "run", "--join", "join.json", "--state", "client", "--config", "agent.json"];
+        Agent(spawn(self, "client", &words))
+    }
+
+    /// An invitation, had as a cluster's user has it: with a token that was made for the site.
+    async fn join_file(&self, site: &Instance<'_>) -> Value {
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client.clone());
+        let account = json!({"metadata": {"name": OWNER}});
+        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
+        let binding = json!({"metadata": {"name": OWNER},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": OWNER, "namespace": "default"}]});
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
+        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        let invite = async |audience: &str| {
+            let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [audience]}})).unwrap();
+            let token = accounts.create_token_request(OWNER, &PostParams::default(), &asked).await.unwrap();
+            let mut config = Config::new(site.endpoints()["apiUrl"].as_str().unwrap().parse().unwrap());
+            config.accept_invalid_certs = true;
+            config.auth_info.token = token.status.unwrap().token.map(Into::into);
+            let tokens =
+                ApiResource::from_gvk(&GroupVersionKind::gvk("fleet.waybill.dev", "v1alpha1", "EnrolmentToken"));
+            let tokens: Api<DynamicObject> = Api::all_with(Client::try_from(config).unwrap(), &tokens);
+            let invitation = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "EnrolmentToken", "metadata": {},
+                "spec": {"role": "client"}});
+            tokens.create(&PostParams::default(), &serde_json::from_value(invitation).unwrap()).await
+        };
+        let refused = invite("another-service").await.unwrap_err();
+        assert!(matches!(&refused, kube::Error::Api(status) if status.code == 401), "not made for the site: {refused}");
+        invite("waybill").await.unwrap().data["status"]["joinFile"].clone()
+    }
+
+    /// Waits until the program's lines are these, in this order and no others.
+    pub(super) fn until_lines(&self, expected: &[&str]) {
+        let lines = || fs::read_to_string(self.directory.join("lines")).unwrap_or_default();
+        self.until(&format!("{expected:?}"), || lines().lines().eq(expected.iter().copied()));
+    }
+
+    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < end, "not in time: {what}");
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+/// One instance of the site, with a volume of its name.
+pub(super) struct Instance<'a> {
+    place: &'a Place,
+    volume: &'static str,
+    address: IpAddr,
+    child: Child,
+    log_begins: usize,
+}
+
+impl<'a> Instance<'a> {
+    pub(super) fn start(place: &'a Place, volume: &'static str, more: &[&str]) -> Self {
+        // Each has an address of its own, as pods have, and all the same ports.
+        let last = if volume == "first" { 2 } else { 3 };
+        let address = Ipv4Addr::new(127, 0, 0, last);
+        let (listen, lease) =
+            (SocketAddr::new(address.into(), place.port).to_string(), format!("{}s", LEASE.as_secs()));
+        let (api, health) = (format!("{address}:{}", place.port - 1), format!("{address}:{}", place.port + 2));
+        let mut words = vec!["site", "--kubeconfig", place.kubeconfig.to_str().unwrap(), "--state", volume];
+        words.extend(["--listen", &listen, "--api-listen", &api, "--health-listen", &health]);
+        words.extend(["--advertise", "127.0.0.1", "--source-root", "sources", "--lease", &lease]);
+        words.extend(more);
+        let log_begins = read(place, volume).len();
+        Self { place, volume, address: address.into(), child: spawn(place, volume, &words), log_begins }
+    }
+
+    /// Waits until it has the Lease and listens.
+    pub(super) fn until_it_serves(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while self.endpoints()["pid"] != self.child.id() {
+            assert!(self.child.try_wait().unwrap().is_none() && Instant::now() < end, "{}", self.log());
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Where it listens, as it wrote down; nothing before.
+    fn endpoints(&self) -> Value {
+        let text = fs::read(self.place.directory.join(self.volume).join("endpoints.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Its exit code, once it has ended.
+    pub(super) fn exit_code(&mut self) -> Option<i32> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on: {}", self.log());
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// What it has said since this start.
+    pub(super) fn log(&self) -> String {
+        read(self.place, self.volume)[self.log_begins..].to_owned()
+    }
+}
+
+impl Drop for Instance<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A machine's agent.
+pub(super) struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn read(place: &Place, name: &str) -> String {
+    fs::read_to_string(place.directory.join(format!("{name}.log"))).unwrap_or_default()
+}
+
+fn spawn(place: &Place, name: &str, words: &[&str]) -> Child {
+    let log = File::options().create(true).append(true).open(place.directory.join(format!("{name}.log"))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(words).current_dir(&place.directory).stdin(Stdio::null());
+    command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// Passes connections on to whichever instance is switched in, at the same port.
+fn pass_on(listener: TcpListener, switch: &Arc<Mutex<Switch>>) {
+    let (switch, port) = (switch.clone(), listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for machine in listener.incoming().map_while(Result::ok) {
+            let mut switch = switch.lock().unwrap();
+            let Some(site) = switch.to.and_then(|address| TcpStream::connect((address, port)).ok()) else { continue };
+            switch.through.push(machine.try_clone().unwrap());
+            for (mut from, mut to) in [
+                (machine.try_clone().unwrap(), site.try_clone().unwrap()),
+                (site.try_clone().unwrap(), machine.try_clone().unwrap()),
+            ] {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+}
+
+/// A port that is free with its neighbours on the addresses that are used here.
+fn free_port() -> u16 {
+    let addresses = [1, 2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let free = |port: u16| addresses.iter().all(|address| TcpListener::bind((*address, port)).is_ok());
+    let seed = u16::try_from(std::process::id() % 1_000).unwrap();
+    (0..1_000).map(|step| 18_001 + (seed + step) % 1_000 * 4).find(|port| (port - 1..=port + 2).all(free)).unwrap()
+}
