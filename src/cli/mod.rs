@@ -13,6 +13,7 @@ mod dp;
 mod messages;
 mod out;
 mod point;
+mod reach;
 mod release;
 mod show;
 mod site;
@@ -67,6 +68,7 @@ enum Verb {
     Apiserver(apiserver::Apiserver),
     Crds(crds::Crds),
     Release(release::Release),
+    Reach(reach::Reach),
     Completion(completion::Completion),
 }
 
@@ -106,6 +108,7 @@ fn run(verb: Verb, out: &mut Out) -> anyhow::Result<u8> {
         Verb::Apiserver(verb) => verb.run().map(|()| 0),
         Verb::Crds(verb) => verb.run(out),
         Verb::Release(verb) => verb.run(out),
+        Verb::Reach(verb) => verb.run(out),
         Verb::Completion(verb) => verb.run(Cli::command(), out),
     }
 }

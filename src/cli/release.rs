@@ -46,7 +46,8 @@ pub(super) struct Release {
     cluster: Cluster,
 }
 
-fn namespaced(text: &str) -> Result<(String, String), String> {
+/// `NAMESPACE/NAME`.
+pub(super) fn namespaced(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
     parts
         .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))

@@ -95,14 +95,18 @@ fn hooks_may_what_their_one_verb_needs() {
         &table("", &[("waybill.dev/packages", "list patch"), ("waybill.dev/distributionpoints", "list")]),
     );
     expect(role(&objects, "Role", "waybill-release"), &table("", &[("apps/statefulsets/scale:waybill", "get patch")]));
+    expect(role(&objects, "Role", "waybill-network"), &table("", &[("/pods:waybill-0", "get")]));
     // The accounts of hooks are hooks themselves: they are gone when the hook is.
-    for object in objects.iter().filter(|object| name(object).ends_with("-crds") || name(object).ends_with("-release"))
-    {
+    let mut seen = 0;
+    for object in &objects {
+        let hooks = [("-crds", "pre-install,pre-upgrade"), ("-release", "pre-delete"), ("-network", "test")];
+        let Some((_, expected)) = hooks.into_iter().find(|(end, _)| name(object).ends_with(end)) else { continue };
         let annotations = &object["metadata"]["annotations"];
-        let expected = if name(object).ends_with("-crds") { "pre-install,pre-upgrade" } else { "pre-delete" };
+        seen += 1;
         assert_eq!(annotations["helm.sh/hook"], expected, "{} {}", object["kind"], name(object));
         assert_eq!(annotations["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded");
     }
+    assert_eq!(seen, 4 + 6 + 4, "account, roles, bindings and the pod of each");
 }
 
 #[test]
@@ -175,8 +179,11 @@ fn without_a_reason(file: &str, text: &str) -> Vec<String> {
 #[test]
 fn every_rule_says_what_it_is_for() {
     let mut rules = 0;
-    for file in std::fs::read_dir(folder().join("templates")).unwrap() {
-        let path = file.unwrap().path();
+    let folders = [folder().join("templates"), folder().join("templates/tests")];
+    for path in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path()) {
+        if path.is_dir() {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         rules += text.matches("- apiGroups:").count();
         assert_eq!(without_a_reason(&path.display().to_string(), &text), Vec::<String>::new());

@@ -64,6 +64,11 @@ fn a_machine_gets_a_package_from_a_claim_and_a_killed_pod_neither_repeats_nor_fo
     let hello = site.get("advertisement", "hello", "web").unwrap();
     assert_eq!(hello["status"]["messages"]["succeeded"], 1, "nothing was counted twice or lost: {hello:#}");
 
+    // The node's network takes policies and enforces none, and the test that the chart brings notices.
+    let said = site.node.helm(&["test", RELEASE, "--namespace", RELEASE, "--timeout=120s"]).unwrap();
+    for expected in ["7444: reached, as it should be", "7446: NOT ENFORCED"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
     granted_is_used(&site);
 }
 
