@@ -153,7 +153,7 @@ pub(super) async fn prepared(shared: &Shared, run: &Run) {
 /// Follows a run to its end: writes that its program has started when that is proven, and then how it ended. The result
 /// and `failures` as in [`ended`].
 pub(super) async fn follow(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     run: &Run,
     handle: RunHandle,
     failures: Option<u32>,
@@ -178,7 +178,7 @@ pub(super) async fn follow(
 /// Writes how a run ended, again and again until that succeeds. Gives what to say and try again if nothing was started;
 /// `failures` counts earlier such attempts of this process.
 async fn ended(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     run: &Run,
     mut state: io::Result<State>,
     failures: Option<u32>,
@@ -202,7 +202,7 @@ async fn ended(
 }
 
 fn write_ended(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     run: &Run,
     state: &State,
     failures: Option<u32>,

@@ -179,6 +179,7 @@ fn assemble(
     Ok(Shared {
         config,
         store,
+        tidying: Mutex::default(),
         distrusted: Mutex::default(),
         link,
         cache,

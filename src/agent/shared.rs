@@ -56,6 +56,8 @@ pub struct Shared {
     pub poll: Notify,
     /// Read the inventory now.
     pub inventory: Notify,
+    /// Held by the one who tidies.
+    pub(super) tidying: Mutex<()>,
     /// Programs being prepared or run by this process, and pauses after failures.
     pub(super) programs: Attempts<ProgramIdentity>,
     /// Package records being fetched, and pauses after failures.

@@ -125,11 +125,16 @@ pub(super) fn content_client(session: &Session, state: &std::path::Path) -> Resu
     session.http(state, Listener::SiteOr(Role::Dp), timeouts)
 }
 
-/// Tidies after a run; what cannot be tidied now is tidied after the next one.
-pub(super) fn after_run(shared: &Shared) {
-    if let Err(error) = tidy(shared) {
-        tracing::warn!(error = %format!("{:#}", anyhow::Error::from(error)), "the agent's state could not be tidied");
-    }
+/// Tidies after a run; what cannot be tidied now is tidied after the next one. Nobody waits for it: to remove a large tree
+/// takes a minute where the disk is busy, and the agent has one thread.
+pub(super) fn after_run(shared: &Arc<Shared>) {
+    let shared = shared.clone();
+    tokio::task::spawn_blocking(move || {
+        let _alone = shared.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = tidy(&shared) {
+            tracing::warn!(error = %format!("{:#}", anyhow::Error::from(error)), "the agent's state could not be tidied");
+        }
+    });
 }
 
 fn tidy(shared: &Shared) -> Result<(), AgentError> {

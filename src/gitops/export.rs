@@ -86,18 +86,22 @@ impl Exports {
         }
         let name = commit.as_str().to_owned();
         let write_failed = |source| ExportError::Write { commit: name.clone(), source };
-        let mut listing = list(repository, commit).await?;
+        let listing = list(repository, commit).await?;
         let building = self.directory.join(format!("{UNFINISHED}{name}"));
-        remove_tree(&building).map_err(write_failed)?;
-        prepare(&building, &listing, commit)?;
-        let result = fill(repository, commit, &building, &mut listing, previous).await;
         let root = self.directory.join(&name);
-        let finished = result.and_then(|()| {
-            remove_tree(&root).map_err(write_failed)?;
-            fs::rename(&building, &root).map_err(write_failed)
-        });
+        let (at, of) = (building.clone(), commit.clone());
+        let prepared = tokio::task::spawn_blocking(move || prepare(&at, listing, &of)).await;
+        let mut listing = prepared.map_err(|error| write_failed(io::Error::other(error)))??;
+        let finished = match fill(repository, commit, &building, &mut listing, previous).await {
+            Ok(()) => {
+                let (from, to) = (building.clone(), root.clone());
+                let moved = blocking(move || remove_tree(&to).and_then(|()| fs::rename(from, to))).await;
+                moved.map_err(write_failed)
+            }
+            Err(error) => Err(error),
+        };
         if let Err(error) = finished {
-            let _ = remove_tree(&building);
+            let _ = blocking(move || remove_tree(&building)).await;
             return Err(error);
         }
         let Listing { files, refused, trees } = listing;
@@ -107,20 +111,24 @@ impl Exports {
     }
 
     /// Removes the exports that nobody holds any more.
-    pub fn clean(&self) -> io::Result<()> {
+    pub async fn clean(&self) -> io::Result<()> {
         let in_use: Vec<PathBuf> = {
             let mut known = self.known();
             known.retain(|export| export.strong_count() > 0);
             known.iter().filter_map(|export| Some(export.upgrade()?.root.clone())).collect()
         };
-        for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let ours = CommitId::parse(&entry.file_name().to_string_lossy()).is_some();
-            if ours && !in_use.contains(&entry.path()) {
-                remove_tree(&entry.path())?;
+        let directory = self.directory.clone();
+        let remove_others = move || {
+            for entry in fs::read_dir(directory)? {
+                let entry = entry?;
+                let ours = CommitId::parse(&entry.file_name().to_string_lossy()).is_some();
+                if ours && !in_use.contains(&entry.path()) {
+                    remove_tree(&entry.path())?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        blocking(remove_others).await
     }
 
     fn held(&self, commit: &CommitId) -> Option<Arc<Export>> {
@@ -132,10 +140,17 @@ impl Exports {
     }
 }
 
-/// Makes the directories, and checks that everything fits.
-fn prepare(building: &Path, listing: &Listing, commit: &CommitId) -> Result<(), ExportError> {
+/// Work on whole trees, off the threads that answer requests: with a busy disk it takes a minute, and they are as few as the
+/// machine has processors.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Makes the directories in place of what may be there, and checks that everything fits.
+fn prepare(building: &Path, listing: Listing, commit: &CommitId) -> Result<Listing, ExportError> {
     let commit = commit.as_str().to_owned();
     let make = || -> io::Result<u64> {
+        remove_tree(building)?;
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(building)?;
         for parent in listing.files.iter().filter_map(|file| file.path.parent()) {
@@ -152,7 +167,7 @@ fn prepare(building: &Path, listing: &Listing, commit: &CommitId) -> Result<(), 
     if needed_bytes > free_bytes {
         return Err(ExportError::NoSpace { commit, needed_bytes, free_bytes });
     }
-    Ok(())
+    Ok(listing)
 }
 
 fn by_blob(export: &Export) -> HashMap<(&str, bool), PathBuf> {

@@ -120,12 +120,14 @@ async fn exports_stay_while_held_and_leave_each_other_alone() {
     assert_ne!(stamp(&one.root).0, stamp(&two.root).0, "a shared inode would share its damage");
     assert_eq!(stamp(&one.root), before, "a later export changes nothing about an earlier one");
 
-    exports.clean().unwrap();
+    exports.clean().await.unwrap();
     assert!(one.root.exists() && two.root.exists());
     assert!(Arc::ptr_eq(&one, &exports.export(&repository, &first, None).await.unwrap()));
     let gone = one.root.clone();
     drop(one);
-    exports.clean().unwrap();
+    let mut clean = std::pin::pin!(exports.clean());
+    assert!(futures::poll!(&mut clean).is_pending(), "trees are not removed on a thread that answers requests");
+    clean.await.unwrap();
     assert!(!gone.exists() && two.root.exists());
 }
 

@@ -138,7 +138,7 @@ impl Reader {
         if self.recent.len() > 2 {
             self.recent.remove(0);
         }
-        if let Err(error) = self.exports.clean() {
+        if let Err(error) = self.exports.clean().await {
             tracing::warn!(%error, "an old export could not be removed");
         }
         Ok(revision)
