@@ -9,7 +9,7 @@ use crate::{
     api::{collection::Collection, conditions::Readiness},
     content::digest::Digest,
     model::{identity::ObjectName, reason::Reason},
-    plan::membership::{Membership, Query},
+    plan::{membership::Membership, query::Query},
 };
 
 /// The offer manager nudges a new collection as soon as it has looked at it; this is the fallback.

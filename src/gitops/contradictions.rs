@@ -22,7 +22,7 @@ use crate::{
         program::ProgramSpec,
     },
     content::path::names_system_directory,
-    plan::membership::Query,
+    plan::query::Query,
 };
 
 /// The objects of a tree by what they are, as far as they can be read.

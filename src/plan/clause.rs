@@ -1,7 +1,7 @@
 //! Which parts of a query are false for one client, for people who ask why it is no member. Cuts a query at its outermost
 //! `&&` and evaluates the parts by [`super::membership`]; a query with an outermost `||` or `?` is one part.
 
-use super::membership::{ClientFacts, Query};
+use super::query::{ClientFacts, Query};
 
 /// Parts of a query whose outermost operator is `&&`; otherwise the whole query.
 fn parts(query: &str) -> Vec<&str> {

@@ -13,6 +13,10 @@ pub mod lingering;
 pub mod membership;
 pub mod offer;
 #[cfg(feature = "server")]
+pub mod query;
+#[cfg(feature = "server")]
+mod query_cost;
+#[cfg(feature = "server")]
 mod query_type;
 #[cfg(feature = "server")]
 mod query_words;

@@ -53,6 +53,9 @@ pub(super) enum OfferError {
     /// Something could not be encoded or signed.
     #[error("policy cannot be encoded or signed: {0}")]
     Sign(String),
+    /// The thread that evaluates collections died.
+    #[error("collections were not evaluated to the end")]
+    Thread(#[from] tokio::task::JoinError),
 }
 
 /// What the offer manager works with.
@@ -133,7 +136,7 @@ impl OfferManager {
     async fn evaluate(&self, memory: &mut Memory) -> Result<(), OfferError> {
         let kept = facts::Kept::read(&self.database).await?;
         let changed = memory.clients.refresh(&self.database).await?;
-        let memberships = memory.clients.memberships(&self.stores, &kept, &changed);
+        let memberships = memory.clients.memberships(&self.stores, &kept, changed).await?;
         let access_points = access_points::urls(&self.database, &self.device_url).await?;
         let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
         let packages = facts::packages(&self.database, &self.stores, &kept).await?;

@@ -18,8 +18,8 @@ use crate::{
     model::identity::ObjectName,
     plan::{
         clause::false_parts,
-        membership::{ClientFacts, Query},
         offer::OfferTemplate,
+        query::{ClientFacts, Query},
         why::{Clause, Facts, NoRecord, PointFacts, PolicyFacts, RecordFacts, RunFacts},
     },
     trust::identity::Role,

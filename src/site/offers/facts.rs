@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use serde::{Deserialize, Serialize};
 
+use super::OfferError;
 use crate::{
     api::{FORCE_REMOVAL_ANNOTATION, client_agent_config::ClientAgentConfig},
     content::digest::Digest,
@@ -16,8 +17,9 @@ use crate::{
     db::{Change, Database, DbError, devices, inventory, kept, locations, records},
     model::{identity::ObjectName, quantity::parse_bytes, state::LocationState},
     plan::{
-        membership::{ChangedClients, ClientFacts, Membership, Memberships, Rules},
+        membership::{ChangedClients, Membership, Memberships, Rules},
         offer::{Compiled, PackageFacts, RecordFacts},
+        query::ClientFacts,
     },
     trust::identity::Role,
     wire::{policy::AgentConfig, record::PackageRecord},
@@ -102,12 +104,12 @@ impl Clients {
     }
 
     /// Members of every collection; suspended ones keep theirs.
-    pub(super) fn memberships(
+    pub(super) async fn memberships(
         &mut self,
         stores: &Stores,
         kept: &Kept,
-        changed: &ChangedClients,
-    ) -> BTreeMap<ObjectName, Result<Membership, String>> {
+        changed: ChangedClients,
+    ) -> Result<BTreeMap<ObjectName, Result<Membership, String>>, OfferError> {
         let mut all = BTreeMap::new();
         let mut rules = BTreeMap::new();
         for collection in stores.collections.state() {
@@ -121,10 +123,18 @@ impl Clients {
             rules.insert(name, Rules { direct: collection.spec.clients.clone(), query: collection.spec.query.clone() });
         }
         let names: Vec<ObjectName> = rules.keys().cloned().collect();
-        let none = BTreeMap::new();
-        self.memberships.update(rules, self.known.as_ref().unwrap_or(&none), changed);
+        // Many clients and long queries take seconds, which no thread has that answers requests. Whatever happens to it, what
+        // was lent is read or evaluated anew.
+        let (known, mut memberships) = (self.known.take(), std::mem::take(&mut self.memberships));
+        let evaluated = tokio::task::spawn_blocking(move || {
+            let known = known.unwrap_or_default();
+            memberships.update(rules, &known, &changed);
+            (known, memberships)
+        });
+        let (known, memberships) = evaluated.await?;
+        (self.known, self.memberships) = (Some(known), memberships);
         all.extend(names.into_iter().filter_map(|name| self.memberships.of(&name).map(|one| (name, one))));
-        all
+        Ok(all)
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct User {
 /// May everything, by the ClusterRole `cluster-admin`; called as the embedded API calls its own.
 pub(crate) const ADMIN: User = User { name: "waybill:admin", group: Some("waybill:admins") };
 /// May everything without any role: sets the server up.
-pub(super) const ROOT: User = User { name: "test:root", group: Some("system:masters") };
+pub(crate) const ROOT: User = User { name: "test:root", group: Some("system:masters") };
 /// Reads everything but Secrets, by the ClusterRole `waybill:viewer`.
 pub(crate) const VIEWER: User = User { name: "waybill:viewer", group: Some("waybill:viewers") };
 /// Git sync; may what the ClusterRole `waybill:sync` grants.

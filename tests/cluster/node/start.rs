@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use super::{Node, Process, place::Place, seconds, settings, tools};
-use crate::api_level::{ADMIN, AT_THE_END, Authority, Guardian, audit};
+use crate::api_level::{AT_THE_END, Authority, Guardian, ROOT, audit};
 
 /// Longest wait for one part; a busy machine is slow.
 const LIMIT: Duration = seconds(120);
@@ -86,7 +86,7 @@ fn files(directory: &Path) -> Result<(), String> {
         ("cni/10-pods.conflist", settings::network(directory).to_string()),
         ("containerd.toml", settings::containerd(directory)),
         (AT_THE_END, settings::at_the_end()),
-        ("kubeconfig", authority.kubeconfig(settings::URL, &ADMIN, "default")),
+        ("kubeconfig", authority.kubeconfig(settings::URL, &ROOT, "default")),
     ];
     for (name, user) in &settings::KUBECONFIGS {
         files.push((name, authority.kubeconfig(settings::URL, user, "default")));
