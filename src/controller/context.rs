@@ -14,7 +14,7 @@ use kube::{
 };
 use tokio::sync::{RwLock, watch};
 
-use super::{looks::SourceLooks, nudge::Nudges, pace::Pace};
+use super::{guard::Unreadable, looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
     api::{
         advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
@@ -87,6 +87,8 @@ pub struct Stores {
     pub collections: Store<Collection>,
     /// Advertisements.
     pub advertisements: Store<Advertisement>,
+    /// Those among all of them that this version cannot read.
+    pub unreadable: Unreadable,
 }
 
 impl Stores {

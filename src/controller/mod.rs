@@ -6,10 +6,12 @@
 pub mod advertisement;
 mod client_agent_config;
 mod collection;
+mod confirm;
 pub mod context;
 mod distribution;
 mod distribution_point;
 pub mod error;
+pub mod guard;
 pub mod looks;
 pub mod nudge;
 pub mod pace;
@@ -82,6 +84,10 @@ pub(crate) async fn run<K: Reconciled>(
 /// One reconcile with its report; the first cause wins over a failed report.
 async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Error> {
     ctx.complete().await;
+    if ctx.stores.unreadable.holds(&object.uid().unwrap_or_default()) {
+        // It says so itself; what it was before is in force and not looked at again.
+        return Ok(Action::await_change());
+    }
     let kind = K::kind(&());
     let (_busy, began) = (metrics::reconciling(&kind), tokio::time::Instant::now());
     let outcome = object.reconcile(&ctx).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt;
 
-use super::{context::Context, error::Error};
+use super::{confirm, context::Context, error::Error};
 use crate::{
     api::{
         FORCE_REMOVAL_ANNOTATION,
@@ -40,6 +40,9 @@ pub(super) async fn apply(package: &ObjectName, ctx: &Context) -> Result<Wanted,
     for _ in 0..TRIES_MAX {
         let (facts, seen) = observe(package, ctx).await?;
         let decided = wanted(&facts);
+        if !facts.deleting {
+            confirm::removals(package, &facts, &decided, ctx).await?;
+        }
         if write(package, &decided, seen, ctx).await? {
             return Ok(decided);
         }
@@ -81,7 +84,10 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<(Facts, Ledger),
         .await?;
     let object =
         ctx.stores.packages.get(&kube::runtime::reflector::ObjectRef::new(&package.name).within(&package.namespace));
-    let deleting = object.as_ref().is_none_or(|object| object.metadata.deletion_timestamp.is_some());
+    let deleting = match &object {
+        Some(object) => object.metadata.deletion_timestamp.is_some(),
+        None => confirm::is_gone(package, ctx).await?,
+    };
     let forced = object.as_ref().is_some_and(|object| object.annotations().contains_key(FORCE_REMOVAL_ANNOTATION));
     let evaluated = ctx.evaluated.borrow().clone();
     // Content may be offered for another package that has the same bytes: that is no reason to keep this one.

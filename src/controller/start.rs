@@ -3,13 +3,13 @@
 use std::{future::Future, sync::Arc};
 
 use futures::FutureExt;
-use kube::runtime::{Controller, reflector::Store};
+use kube::runtime::Controller;
 
 use super::{
-    Reconciled,
     context::{Context, Stores},
+    guard::{self, Unreadable, watched},
     nudge::{self, Nudged, Nudges},
-    run, watch_config,
+    run,
 };
 use crate::api::{
     advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
@@ -27,44 +27,60 @@ pub struct Controllers {
     collection: Controller<Collection>,
     advertisement: Controller<Advertisement>,
     nudged: Nudged,
+    findings: tokio::sync::mpsc::Receiver<guard::Finding>,
 }
 
 impl Controllers {
     /// Makes all controllers.
     #[must_use]
     pub fn new(client: &kube::Client) -> (Self, Stores, Nudges) {
-        fn make<K: Reconciled>(client: &kube::Client) -> (Controller<K>, Store<K>) {
-            let controller = Controller::new(kube::Api::all(client.clone()), watch_config());
-            let store = controller.store();
-            (controller, store)
-        }
-        let (site, sites) = make(client);
-        let (point, points) = make(client);
-        let (config, configs) = make(client);
-        let (package, packages) = make(client);
-        let (program, programs) = make(client);
-        let (distribution, distributions) = make(client);
-        let (collection, collections) = make(client);
-        let (advertisement, advertisements) = make(client);
+        let (unreadable, findings) = Unreadable::new();
+        let (site, sites) = watched(client, &unreadable);
+        let (point, points) = watched(client, &unreadable);
+        let (config, configs) = watched(client, &unreadable);
+        let (package, packages) = watched(client, &unreadable);
+        let (program, programs) = watched(client, &unreadable);
+        let (distribution, distributions) = watched(client, &unreadable);
+        let (collection, collections) = watched(client, &unreadable);
+        let (advertisement, advertisements) = watched(client, &unreadable);
         let (nudges, nudged) = nudge::channel();
-        let stores = Stores { sites, points, configs, packages, programs, distributions, collections, advertisements };
-        let all = Self { site, point, config, package, program, distribution, collection, advertisement, nudged };
+        let stores = Stores {
+            sites,
+            points,
+            configs,
+            packages,
+            programs,
+            distributions,
+            collections,
+            advertisements,
+            unreadable,
+        };
+        let all =
+            Self { site, point, config, package, program, distribution, collection, advertisement, nudged, findings };
         (all, stores, nudges)
     }
 
     /// Runs them until `shutdown`.
     pub async fn run(self, ctx: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
         let shutdown = shutdown.shared();
-        let Self { site, point, config, package, program, distribution, collection, advertisement, nudged } = self;
-        tokio::join!(
-            run(site, nudged.site, ctx.clone(), shutdown.clone()),
-            run(point, nudged.point, ctx.clone(), shutdown.clone()),
-            run(config, nudged.config, ctx.clone(), shutdown.clone()),
-            run(package, nudged.package, ctx.clone(), shutdown.clone()),
-            run(program, nudged.program, ctx.clone(), shutdown.clone()),
-            run(distribution, nudged.distribution, ctx.clone(), shutdown.clone()),
-            run(collection, nudged.collection, ctx.clone(), shutdown.clone()),
-            run(advertisement, nudged.advertisement, ctx.clone(), shutdown),
-        );
+        let Self { site, point, config, package, program, distribution, collection, advertisement, nudged, findings } =
+            self;
+        let told = guard::tell(ctx.client.clone(), findings);
+        let all = async {
+            tokio::join!(
+                run(site, nudged.site, ctx.clone(), shutdown.clone()),
+                run(point, nudged.point, ctx.clone(), shutdown.clone()),
+                run(config, nudged.config, ctx.clone(), shutdown.clone()),
+                run(package, nudged.package, ctx.clone(), shutdown.clone()),
+                run(program, nudged.program, ctx.clone(), shutdown.clone()),
+                run(distribution, nudged.distribution, ctx.clone(), shutdown.clone()),
+                run(collection, nudged.collection, ctx.clone(), shutdown.clone()),
+                run(advertisement, nudged.advertisement, ctx.clone(), shutdown),
+            )
+        };
+        tokio::select! {
+            _ = all => {}
+            () = told => {}
+        }
     }
 }

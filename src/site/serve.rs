@@ -306,7 +306,7 @@ async fn assemble(
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),
-        () = shelf::keep(database.clone(), library, stores.packages.clone()) => Err(SiteError::Ended("the collection of old content")),
+        () = shelf::keep(database.clone(), library, client) => Err(SiteError::Ended("the collection of old content")),
         () = sources::follow(stores, revision, roots, source_watch, looks, nudges) => Err(SiteError::Ended("the watch of sources")),
         done = sync.run(shutdown.clone()) => done.map_err(SiteError::from).and(Err(SiteError::Ended("git sync"))),
         () = cap.tell_who_polls() => Err(SiteError::Ended("the built-in access point")),

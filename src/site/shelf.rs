@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{ResourceExt as _, runtime::reflector::Store};
+use kube::{Api, Client, ResourceExt as _, api::ListParams, core::PartialObjectMeta};
 
 use crate::{
     api::package::Package,
@@ -23,6 +23,9 @@ enum ShelfError {
     /// The versions could not be read.
     #[error("the versions cannot be read")]
     Database(#[from] db::DbError),
+    /// Which packages there are is not known.
+    #[error("packages cannot be listed")]
+    Packages(#[from] kube::Error),
     /// The library could not be read, or nothing can be removed from it.
     #[error("the library cannot be looked through")]
     Library(#[from] ContentError),
@@ -32,17 +35,21 @@ enum ShelfError {
 }
 
 /// Looks again and again, until the task is dropped.
-pub(super) async fn keep(database: Database, library: Arc<Library>, packages: Store<Package>) {
-    // Before the first listing every package would look deleted; the store ends with the process.
-    let _ = packages.wait_until_ready().await;
+pub(super) async fn keep(database: Database, library: Arc<Library>, client: Client) {
     loop {
         tokio::time::sleep(COLLECT_INTERVAL).await;
-        let declared: HashSet<ObjectName> = packages
-            .state()
-            .iter()
-            .map(|package| ObjectName::new(package.namespace().unwrap_or_default(), package.name_any()))
-            .collect();
-        match collect(&database, library.clone(), declared, clock::now()).await {
+        // Asked anew: what a watch does not know, or cannot read, may be there all the same.
+        let listed = Api::<Package>::all(client.clone()).list_metadata(&ListParams::default()).await;
+        let collected = match listed {
+            Ok(listed) => {
+                let name = |package: &PartialObjectMeta<Package>| {
+                    ObjectName::new(package.namespace().unwrap_or_default(), package.name_any())
+                };
+                collect(&database, library.clone(), listed.iter().map(name).collect(), clock::now()).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match collected {
             Ok(collected) if collected == Collected::default() => {}
             Ok(Collected { blobs, freed_bytes, .. }) => {
                 tracing::info!(files = blobs, freed_bytes, "content that no version needs left the library");

@@ -101,7 +101,15 @@ impl Holder {
         let mut told = false;
         loop {
             let asked = Instant::now();
-            let lease = holder.leases.get_opt(&holder.name).await.map_err(lease_failed)?;
+            let lease = match holder.leases.get_opt(&holder.name).await {
+                Ok(lease) => lease,
+                Err(error) if passes(&error) => {
+                    tracing::warn!(%error, "the API server does not answer; asked again until it does");
+                    sleep(LOOK).await;
+                    continue;
+                }
+                Err(error) => return Err(lease_failed(error)),
+            };
             let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
             if seen.as_ref().is_none_or(|(known, _)| *known != version) {
                 seen = Some((version, asked));
@@ -116,6 +124,7 @@ impl Holder {
                     }
                     // Somebody was faster.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    Err(error) if passes(&error) => sleep(LOOK).await,
                     Err(error) => return Err(lease_failed(error)),
                 },
                 LeaseMove::Wait(at_most) => {
@@ -231,6 +240,15 @@ fn facts(lease: &Lease, unchanged: Duration) -> LeaseFacts {
         holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
         duration: Duration::from_secs(seconds.unwrap_or(0)),
         unchanged,
+    }
+}
+
+/// Whether the server, or the way to it, may be well again without anybody doing something about this site.
+fn passes(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+        _ => false,
     }
 }
 

@@ -1,0 +1,238 @@
+//! The watch of one kind, in which an object that cannot be read concerns nobody else: a newer definition may let in what this
+//! version does not know, and one such object must not hide all others of its kind. What was known of it before stays in force,
+//! and the object itself says what is wrong. Decides nothing about objects that can be read.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    future::ready,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    core::DeserializeGuard,
+    runtime::{
+        Controller, WatchStreamExt,
+        reflector::{self, ObjectRef, Store},
+        watcher::{self, Event},
+    },
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::{Reconciled, watch_config};
+use crate::{
+    api::{
+        FIELD_MANAGER,
+        conditions::{Readiness, conditions},
+    },
+    clock,
+    model::reason::Reason,
+};
+
+/// Objects that still have to be told that they cannot be read; of more, a later look at the whole kind tells.
+const WAITING_MAX: usize = 256;
+
+/// Which objects this version cannot read. Clones are one.
+#[derive(Clone)]
+pub struct Unreadable {
+    uids: Arc<Mutex<HashSet<String>>>,
+    tell: mpsc::Sender<Finding>,
+}
+
+/// One of them.
+pub(super) struct Finding {
+    resource: ApiResource,
+    namespaced: bool,
+    metadata: ObjectMeta,
+    /// What is wrong, in the words of the decoder.
+    error: String,
+}
+
+impl fmt::Debug for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Unreadable").field(&self.uids().len()).finish()
+    }
+}
+
+impl Unreadable {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Finding>) {
+        let (tell, findings) = mpsc::channel(WAITING_MAX);
+        (Self { uids: Arc::default(), tell }, findings)
+    }
+
+    /// Whether the object with this uid is as it was before it could not be read any more.
+    pub(super) fn holds(&self, uid: &str) -> bool {
+        self.uids().contains(uid)
+    }
+
+    fn uids(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.uids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The event as it concerns those that can be read; nothing if it concerns none.
+    fn sort_out<K: Reconciled>(&self, known: &Store<K>, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+        let before = |metadata: &ObjectMeta| {
+            let name = ObjectRef::<K>::new(metadata.name.as_deref().unwrap_or_default());
+            let name = match &metadata.namespace {
+                Some(namespace) => name.within(namespace),
+                None => name,
+            };
+            known.get(&name).map(Arc::unwrap_or_clone)
+        };
+        Some(match event {
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+            Event::Apply(object) => Event::Apply(self.read(object).ok()?),
+            // What is not named between the beginning and the end is forgotten.
+            Event::InitApply(object) => {
+                Event::InitApply(self.read(object).or_else(|metadata| before(&metadata).ok_or(())).ok()?)
+            }
+            Event::Delete(DeserializeGuard(object)) => {
+                let object = object.or_else(|unread| before(&unread.metadata).ok_or(unread.metadata));
+                self.uids()
+                    .remove(object.as_ref().map_or_else(|metadata| &metadata.uid, |one| &one.meta().uid).as_deref()?);
+                Event::Delete(object.ok()?)
+            }
+        })
+    }
+
+    fn read<K: Reconciled>(&self, object: DeserializeGuard<K>) -> Result<K, ObjectMeta> {
+        match object.0 {
+            Ok(object) => {
+                self.uids().remove(&object.uid().unwrap_or_default());
+                Ok(object)
+            }
+            Err(unread) => {
+                self.uids().insert(unread.metadata.uid.clone().unwrap_or_default());
+                let finding = Finding {
+                    resource: ApiResource::erase::<K>(&()),
+                    namespaced: unread.metadata.namespace.is_some(),
+                    metadata: unread.metadata.clone(),
+                    error: unread.error,
+                };
+                // Where there are too many, the object says nothing until the next look at all of its kind.
+                let _ = self.tell.try_send(finding);
+                Err(unread.metadata)
+            }
+        }
+    }
+}
+
+/// The controller of one kind, and what its watch knows.
+pub(super) fn watched<K: Reconciled>(client: &Client, unreadable: &Unreadable) -> (Controller<K>, Store<K>) {
+    let (store, writer) = reflector::store();
+    let (known, unreadable) = (store.clone(), unreadable.clone());
+    let events = watcher::watcher(Api::<DeserializeGuard<K>>::all(client.clone()), watch_config());
+    let readable =
+        events.filter_map(move |event| ready(event.map(|event| unreadable.sort_out(&known, event)).transpose()));
+    (Controller::for_stream(reflector::reflector(writer, readable).applied_objects(), store.clone()), store)
+}
+
+/// Tells each object that it cannot be read, in its conditions and in the log.
+pub(super) async fn tell(client: Client, mut findings: mpsc::Receiver<Finding>) {
+    while let Some(finding) = findings.recv().await {
+        let (kind, name) = (&finding.resource.kind, finding.metadata.name.as_deref().unwrap_or_default());
+        tracing::warn!(%kind, object = name, error = finding.error, "an object cannot be read; all others are");
+        if let Err(error) = write(&client, &finding).await {
+            tracing::warn!(%kind, object = name, %error, "it could not be told so in its status");
+        }
+    }
+}
+
+async fn write(client: &Client, finding: &Finding) -> Result<(), kube::Error> {
+    let name = finding.metadata.name.as_deref().unwrap_or_default();
+    let objects: Api<DynamicObject> = match finding.metadata.namespace.as_deref().filter(|_| finding.namespaced) {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &finding.resource),
+        None => Api::all_with(client.clone(), &finding.resource),
+    };
+    let Some(object) = objects.get_opt(name).await? else { return Ok(()) };
+    let present: Map<String, Value> = object.data["status"].as_object().cloned().unwrap_or_default();
+    let text = format!(
+        "this version of Waybill cannot read it: {}; take that out, or bring the site to the version that knows it",
+        finding.error
+    );
+    let readiness = Readiness::Stalled(Reason::InvalidSpec, text);
+    let before: Vec<Condition> =
+        present.get("conditions").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or(0);
+    let mut status = present.clone();
+    status.insert("observedGeneration".into(), generation.into());
+    status.insert("conditions".into(), json!(conditions(&readiness, &[], generation, &before, clock::now())));
+    if status == present {
+        return Ok(());
+    }
+    let metadata = json!({"name": name, "namespace": finding.metadata.namespace});
+    let body = json!({"apiVersion": finding.resource.api_version, "kind": finding.resource.kind,
+        "metadata": metadata, "status": status});
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    objects.patch_status(name, &params, &Patch::Apply(&body)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::error_boundary::InvalidObject;
+
+    use super::*;
+    use crate::api::package::Package;
+
+    fn package(name: &str, uid: &str, generation: i64) -> Package {
+        let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "Package",
+            "metadata": {"name": name, "namespace": "n", "uid": uid, "generation": generation},
+            "spec": {"source": {"none": {}}}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn unread(name: &str, uid: &str) -> DeserializeGuard<Package> {
+        DeserializeGuard(Err(InvalidObject {
+            error: "unknown field `tomorrow`".into(),
+            metadata: package(name, uid, 2).metadata,
+        }))
+    }
+
+    fn good(name: &str, uid: &str) -> DeserializeGuard<Package> {
+        DeserializeGuard(Ok(package(name, uid, 1)))
+    }
+
+    /// Names that the store knows after these events.
+    fn names(store: &Store<Package>) -> Vec<String> {
+        let mut names: Vec<String> = store.state().iter().map(|one| one.name_any()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_nobody_and_stays_as_it_was() {
+        let (unreadable, mut findings) = Unreadable::new();
+        let (store, mut writer) = reflector::store();
+        let mut play = |event| {
+            let sorted = unreadable.sort_out(&store, event);
+            sorted.iter().for_each(|event| writer.apply_watcher_event(event));
+            (names(&store), unreadable.holds("1"), unreadable.holds("2"))
+        };
+        let none: [&str; 0] = [];
+        play(Event::Init);
+        play(Event::InitApply(unread("odd", "2")));
+        play(Event::InitApply(good("a", "1")));
+        assert_eq!(play(Event::InitDone), (vec!["a".into()], false, true));
+        assert_eq!(findings.try_recv().unwrap().metadata.name.as_deref(), Some("odd"));
+
+        // Known before: it stays, also over a new list of everything.
+        assert_eq!(play(Event::Apply(unread("a", "1"))), (vec!["a".into()], true, true));
+        play(Event::Init);
+        play(Event::InitApply(unread("a", "1")));
+        play(Event::InitApply(good("odd", "2")));
+        assert_eq!(play(Event::InitDone), (vec!["a".into(), "odd".into()], true, false));
+        assert_eq!(store.get(&ObjectRef::new("a").within("n")).unwrap().metadata.generation, Some(1));
+
+        // Mended, and gone.
+        assert_eq!(play(Event::Apply(good("a", "1"))).1, false);
+        play(Event::Apply(unread("a", "1")));
+        assert_eq!(play(Event::Delete(unread("a", "1"))), (vec!["odd".into()], false, false));
+        assert_eq!(play(Event::Delete(good("odd", "2"))).0, none);
+    }
+}
