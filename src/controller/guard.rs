@@ -7,6 +7,7 @@ use std::{
     fmt,
     future::ready,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::StreamExt;
@@ -22,7 +23,7 @@ use kube::{
     },
 };
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{Reconciled, watch_config};
 use crate::{
@@ -36,6 +37,9 @@ use crate::{
 
 /// Objects that still have to be told that they cannot be read; of more, a later look at the whole kind tells.
 const WAITING_MAX: usize = 256;
+
+/// The same trouble with a watch is told again after this time.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// Which objects this version cannot read. Clones are one.
 #[derive(Clone)]
@@ -128,9 +132,52 @@ pub(super) fn watched<K: Reconciled>(client: &Client, unreadable: &Unreadable) -
     let (store, writer) = reflector::store();
     let (known, unreadable) = (store.clone(), unreadable.clone());
     let events = watcher::watcher(Api::<DeserializeGuard<K>>::all(client.clone()), watch_config());
+    let mut troubles = Troubles::default();
+    let events = events.inspect(move |event| troubles.note(&K::kind(&()), &K::plural(&()), event.as_ref().err()));
     let readable =
         events.filter_map(move |event| ready(event.map(|event| unreadable.sort_out(&known, event)).transpose()));
     (Controller::for_stream(reflector::reflector(writer, readable).applied_objects(), store.clone()), store)
+}
+
+/// Says in the log that a watch does not work, and that it does again; of one trouble once in a while.
+#[derive(Default)]
+struct Troubles {
+    last: Option<Instant>,
+}
+
+impl Troubles {
+    fn note(&mut self, kind: &str, plural: &str, error: Option<&watcher::Error>) {
+        let Some(error) = error else {
+            if self.last.take().is_some() {
+                tracing::info!(kind, "objects are watched again");
+            }
+            return;
+        };
+        if self.last.is_some_and(|last| last.elapsed() < SAID_AGAIN) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        match refusal(error).map(|status| status.code) {
+            Some(404) => tracing::error!(
+                kind,
+                "the cluster has no definition {plural}.waybill.dev: apply it (`waybill crds apply`); nothing is offered meanwhile"
+            ),
+            Some(403) => tracing::error!(
+                kind, %error,
+                "this site may not list and watch {plural}.waybill.dev: its role lacks that right; nothing is offered meanwhile"
+            ),
+            _ => tracing::warn!(kind, %error, "objects are not watched at the moment; tried again"),
+        }
+    }
+}
+
+fn refusal(error: &watcher::Error) -> Option<&kube::core::Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// Tells each object that it cannot be read, in its conditions and in the log.

@@ -7,7 +7,11 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{error::SiteError, sync::ensure_own_objects};
+use super::{
+    error::SiteError,
+    sync::ensure_own_objects,
+    tenure::{outlast, passes},
+};
 use crate::{
     api::{FIELD_MANAGER, site::Site},
     db::{self, Database},
@@ -24,11 +28,11 @@ const TRIES_MAX: u32 = 16;
 pub(super) async fn claim(client: &Client, name: &str, database: &Database, adopt: bool) -> Result<u64, SiteError> {
     let own = database.read(db::site::read).await?.id;
     let failed = |error| SiteError::OwnObjects(Box::new(error));
-    ensure_own_objects(client, name).await.map_err(failed)?;
+    outlast(async || ensure_own_objects(client, name).await).await.map_err(failed)?;
     let sites: Api<Site> = Api::all(client.clone());
     let mut tries = 0;
     loop {
-        let site = sites.get(name).await.map_err(failed)?;
+        let site = outlast(async || sites.get(name).await).await.map_err(failed)?;
         let recorded = site.status.as_ref().and_then(|status| {
             let epoch = status.epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
             Some(Recorded { site_id: status.site_id.clone()?, epoch })
@@ -44,6 +48,8 @@ pub(super) async fn claim(client: &Client, name: &str, database: &Database, adop
         match sites.patch_status(name, &params, &Patch::Merge(&body)).await {
             Ok(_) => return Ok(epoch),
             Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES_MAX => tries += 1,
+            // Done or not, the next epoch is above it.
+            Err(error) if passes(&error) && tries < TRIES_MAX => tries += 1,
             Err(error) => return Err(failed(error)),
         }
     }

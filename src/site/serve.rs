@@ -150,8 +150,10 @@ async fn assemble(
     let lifetime = options.serving_lifetime;
     let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
     write_endpoints(&state, &endpoints)?;
-    let own = sync::ensure_own_objects(&client, &site.name).await;
-    own.map_err(|error| SiteError::OwnObjects(Box::new(error)))?;
+    if holder.is_none() {
+        let own = sync::ensure_own_objects(&client, &site.name).await;
+        own.map_err(|error| SiteError::OwnObjects(Box::new(error)))?;
+    }
 
     // What controllers, offer manager and points share.
     let (controllers, stores, nudges) = Controllers::new(&client);

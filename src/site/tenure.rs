@@ -101,15 +101,7 @@ impl Holder {
         let mut told = false;
         loop {
             let asked = Instant::now();
-            let lease = match holder.leases.get_opt(&holder.name).await {
-                Ok(lease) => lease,
-                Err(error) if passes(&error) => {
-                    tracing::warn!(%error, "the API server does not answer; asked again until it does");
-                    sleep(LOOK).await;
-                    continue;
-                }
-                Err(error) => return Err(lease_failed(error)),
-            };
+            let lease = outlast(async || holder.leases.get_opt(&holder.name).await).await.map_err(lease_failed)?;
             let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
             if seen.as_ref().is_none_or(|(known, _)| *known != version) {
                 seen = Some((version, asked));
@@ -243,8 +235,21 @@ fn facts(lease: &Lease, unchanged: Duration) -> LeaseFacts {
     }
 }
 
+/// Asks again until the server answers, or refuses for a reason that does not pass. What is asked may have been done before.
+pub(super) async fn outlast<T>(ask: impl AsyncFn() -> Result<T, kube::Error>) -> Result<T, kube::Error> {
+    loop {
+        match ask().await {
+            Err(error) if passes(&error) => {
+                tracing::warn!(%error, "the API server does not answer; asked again until it does");
+                sleep(LOOK).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
 /// Whether the server, or the way to it, may be well again without anybody doing something about this site.
-fn passes(error: &kube::Error) -> bool {
+pub(super) fn passes(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code == 429 || status.code >= 500,
         kube::Error::HyperError(_) | kube::Error::Service(_) => true,

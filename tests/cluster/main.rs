@@ -10,6 +10,7 @@ mod differential;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../integration/apiserver/support.rs"]
 mod embedded;
+mod faults;
 mod gitops;
 mod hooks;
 mod kubectl;

@@ -60,8 +60,17 @@ impl RealApi {
     /// # Panics
     /// If it does not start.
     pub(crate) fn start() -> Option<RealApi> {
+        Self::another(false)
+    }
+
+    /// As [`RealApi::start`], with the collector.
+    pub(crate) fn start_collecting() -> Option<RealApi> {
+        Self::another(true)
+    }
+
+    fn another(collects: bool) -> Option<RealApi> {
         crate::require::cluster().then(|| {
-            let started = std::thread::spawn(|| start::blocking(false)).join().unwrap();
+            let started = std::thread::spawn(move || start::blocking(collects)).join().unwrap();
             started.unwrap_or_else(|error| panic!("the real API did not start: {error}"))
         })
     }

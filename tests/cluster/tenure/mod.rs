@@ -1,7 +1,7 @@
 //! One writer: of two instances of a site beside a real API server one acts, whichever was stopped, copied or started anew. The
 //! instances are processes; a machine of theirs reaches whichever is switched in, as through a Service.
 
-mod site;
+pub(crate) mod site;
 
 use std::time::Duration;
 

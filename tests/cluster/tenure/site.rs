@@ -35,13 +35,17 @@ const ADVERTISED: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OWNER: &str = "owner";
 
 /// What instances share.
-pub(super) struct Place {
+pub(crate) struct Place {
     directory: PathBuf,
     kubeconfig: PathBuf,
     client: Client,
     runtime: Runtime,
     port: u16,
     switch: Arc<Mutex<Switch>>,
+    /// Where the objects are that a test declares.
+    namespace: &'static str,
+    /// How long a Lease lasts here without a renewal.
+    lease: Duration,
 }
 
 /// Between machines and instances.
@@ -54,7 +58,7 @@ struct Switch {
 }
 
 impl Place {
-    pub(super) fn new(api: &RealApi) -> Self {
+    pub(crate) fn new(api: &RealApi) -> Self {
         let runtime = Runtime::new().unwrap();
         let client = runtime.block_on(api.client(&ADMIN, "default"));
         let (switch, port) = (Arc::default(), free_port());
@@ -65,11 +69,21 @@ impl Place {
         let kubeconfig = api.kubeconfig_file(&ADMIN, "default");
         let directory = api.directory().to_owned();
         fs::create_dir_all(directory.join("sources/tool")).unwrap();
-        Self { directory, kubeconfig, client, runtime, port, switch }
+        Self { directory, kubeconfig, client, runtime, port, switch, namespace: "default", lease: LEASE }
+    }
+
+    /// Instances reach the API server by this kubeconfig, and their Leases last so long.
+    pub(crate) fn through(self, kubeconfig: PathBuf, lease: Duration) -> Self {
+        Self { kubeconfig, lease, ..self }
+    }
+
+    /// What a test declares is in this namespace.
+    pub(crate) fn within(self, namespace: &'static str) -> Self {
+        Self { namespace, ..self }
     }
 
     /// The package's files: a program that notes its version, through to the disk.
-    pub(super) fn source(&self, version: u32) {
+    pub(crate) fn source(&self, version: u32) {
         let (lines, fresh) = (self.directory.join("lines"), self.directory.join("fresh"));
         fs::write(&fresh, format!("#!/bin/sh\necho ran {version} >> '{0}' && sync '{0}'\n", lines.display())).unwrap();
         fs::set_permissions(&fresh, Permissions::from_mode(0o755)).unwrap();
@@ -77,7 +91,7 @@ impl Place {
     }
 
     /// The package and what offers it to everybody, once a version.
-    pub(super) fn declare(&self) {
+    pub(crate) fn declare(&self) {
         for (kind, spec) in [
             ("Package", json!({"source": {"directory": {"path": "tool"}}})),
             ("Program", json!({"packageRef": "tool", "argv": ["run.sh"]})),
@@ -96,33 +110,33 @@ impl Place {
         }
     }
 
-    fn objects(&self, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn objects(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", kind));
         match kind {
             "Site" => Api::all_with(self.client.clone(), &resource),
-            _ => Api::namespaced_with(self.client.clone(), "default", &resource),
+            _ => Api::namespaced_with(self.client.clone(), self.namespace, &resource),
         }
     }
 
     /// The site's object as the API server has it.
-    pub(super) fn site(&self) -> Value {
+    pub(crate) fn site(&self) -> Value {
         serde_json::to_value(self.runtime.block_on(self.objects("Site").get("main")).unwrap()).unwrap()
     }
 
     /// How many clients have succeeded, as the advertisement says.
-    pub(super) fn succeeded(&self) -> i64 {
+    pub(crate) fn succeeded(&self) -> i64 {
         let object = self.runtime.block_on(self.objects("Advertisement").get("tool")).unwrap();
         object.data["status"]["clients"]["succeeded"].as_i64().unwrap_or_default()
     }
 
     /// A copy of an instance's volume.
-    pub(super) fn copy(&self, from: &str, to: &str) {
+    pub(crate) fn copy(&self, from: &str, to: &str) {
         let done = Command::new("cp").arg("-a").args([from, to]).current_dir(&self.directory).status().unwrap();
         assert!(done.success());
     }
 
     /// Machines reach this instance from now on; what they had with another one is cut.
-    pub(super) fn switch_to(&self, instance: &Instance<'_>) {
+    pub(crate) fn switch_to(&self, instance: &Instance<'_>) {
         let mut switch = self.switch.lock().unwrap();
         switch.to = Some(instance.address);
         for connection in switch.through.drain(..) {
@@ -131,7 +145,7 @@ impl Place {
     }
 
     /// A machine that joins through the switch; it ends when this is dropped.
-    pub(super) fn join(&self, site: &Instance<'_>) -> Agent {
+    pub(crate) fn join(&self, site: &Instance<'_>) -> Agent {
         let file = self.runtime.block_on(self.join_file(site));
         for (name, content) in [("join.json", file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
             fs::write(self.directory.join(name), content).unwrap();
@@ -169,13 +183,40 @@ impl Place {
         invite("waybill").await.unwrap().data["status"]["joinFile"].clone()
     }
 
+    /// Runs what a test asks the API server itself.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// What a verb prints on the machine.
+    pub(crate) fn verb(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        let output = command.args(words).current_dir(&self.directory).stdin(Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The present state of an object that a test declared, or was made for it.
+    pub(crate) fn object(&self, kind: &str, name: &str) -> Value {
+        let object = self.runtime.block_on(self.objects(kind).get_opt(name)).unwrap();
+        object.map_or(Value::Null, |object| serde_json::to_value(object).unwrap())
+    }
+
+    /// Versions of the package that the built-in point of this volume holds.
+    pub(crate) fn held(&self, volume: &str) -> usize {
+        let folder = self.directory.join(volume).join("dp/content").join(self.namespace).join("tool");
+        let is_version = |name: &str| name.starts_with(|letter: char| letter.is_ascii_digit());
+        let names =
+            fs::read_dir(folder).into_iter().flatten().map_while(Result::ok).filter(|entry| entry.path().is_dir());
+        names.filter(|entry| is_version(&entry.file_name().to_string_lossy())).count()
+    }
+
     /// Waits until the program's lines are these, in this order and no others.
-    pub(super) fn until_lines(&self, expected: &[&str]) {
+    pub(crate) fn until_lines(&self, expected: &[&str]) {
         let lines = || fs::read_to_string(self.directory.join("lines")).unwrap_or_default();
         self.until(&format!("{expected:?}"), || lines().lines().eq(expected.iter().copied()));
     }
 
-    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds() {
             assert!(Instant::now() < end, "not in time: {what}");
@@ -185,7 +226,7 @@ impl Place {
 }
 
 /// One instance of the site, with a volume of its name.
-pub(super) struct Instance<'a> {
+pub(crate) struct Instance<'a> {
     place: &'a Place,
     volume: &'static str,
     address: IpAddr,
@@ -194,12 +235,12 @@ pub(super) struct Instance<'a> {
 }
 
 impl<'a> Instance<'a> {
-    pub(super) fn start(place: &'a Place, volume: &'static str, more: &[&str]) -> Self {
+    pub(crate) fn start(place: &'a Place, volume: &'static str, more: &[&str]) -> Self {
         // Each has an address of its own, as pods have, and all the same ports.
         let last = if volume == "first" { 2 } else { 3 };
         let address = Ipv4Addr::new(127, 0, 0, last);
         let (listen, lease) =
-            (SocketAddr::new(address.into(), place.port).to_string(), format!("{}s", LEASE.as_secs()));
+            (SocketAddr::new(address.into(), place.port).to_string(), format!("{}s", place.lease.as_secs()));
         let (api, health) = (format!("{address}:{}", place.port - 1), format!("{address}:{}", place.port + 2));
         let mut words = vec!["site", "--kubeconfig", place.kubeconfig.to_str().unwrap(), "--state", volume];
         words.extend(["--listen", &listen, "--api-listen", &api, "--health-listen", &health]);
@@ -210,7 +251,7 @@ impl<'a> Instance<'a> {
     }
 
     /// Waits until it has the Lease and listens.
-    pub(super) fn until_it_serves(&mut self) {
+    pub(crate) fn until_it_serves(&mut self) {
         let end = Instant::now() + PATIENCE;
         while self.endpoints()["pid"] != self.child.id() {
             assert!(self.child.try_wait().unwrap().is_none() && Instant::now() < end, "{}", self.log());
@@ -224,12 +265,12 @@ impl<'a> Instance<'a> {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Its exit code, once it has ended.
-    pub(super) fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -241,7 +282,7 @@ impl<'a> Instance<'a> {
     }
 
     /// What it has said since this start.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         read(self.place, self.volume)[self.log_begins..].to_owned()
     }
 }
@@ -254,7 +295,7 @@ impl Drop for Instance<'_> {
 }
 
 /// A machine's agent.
-pub(super) struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Drop for Agent {
     fn drop(&mut self) {

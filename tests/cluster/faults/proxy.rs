@@ -1,0 +1,258 @@
+//! A proxy between a site and a real API server that does what networks and servers do on bad days: it answers 500 after the
+//! commit, cuts watches, serves old lists, says 410 and 429, is slow, or does not answer at all. It also counts what is asked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use futures::{StreamExt, TryStreamExt};
+use http_body_util::BodyExt;
+use kube::Client;
+use serde_json::json;
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+
+use crate::api_level::{ADMIN, RealApi, User};
+
+/// What goes wrong at the moment; nothing by default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// Every so many-th write is done, and answered with 500.
+    pub(crate) lost_answers: Option<usize>,
+    /// No request is answered with anything but this.
+    pub(crate) everything: Option<StatusCode>,
+    /// Watches from a resourceVersion are told that it is gone.
+    pub(crate) gone: bool,
+    /// Lists are answered as they were first asked for.
+    pub(crate) old_lists: bool,
+    /// Each request takes so much longer.
+    pub(crate) slow: Option<Duration>,
+    /// Methods and parts of paths that are forbidden.
+    pub(crate) forbidden: Vec<(Method, &'static str)>,
+    /// A text in answers that is replaced by another one.
+    pub(crate) replaced: Option<(String, String)>,
+}
+
+/// One that runs until it is dropped.
+pub(crate) struct Proxy {
+    shared: Arc<Shared>,
+    url: String,
+    runtime: Runtime,
+}
+
+struct Shared {
+    upstream: Client,
+    faults: Mutex<Faults>,
+    lists: Mutex<HashMap<String, Bytes>>,
+    /// Changes when all watches are to be cut.
+    cut: watch::Sender<u64>,
+    writes: AtomicUsize,
+    /// Writes of objects of our group, as method and path.
+    ours: Mutex<Vec<String>>,
+    /// What went wrong so far, by name.
+    seen: Mutex<HashSet<&'static str>>,
+}
+
+impl Proxy {
+    /// In front of the API server; what comes through it is asked by `user`.
+    pub(crate) fn start(api: &RealApi, user: &User) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let upstream = runtime.block_on(api.client(user, "default"));
+        let shared = Arc::new(Shared {
+            upstream,
+            faults: Mutex::default(),
+            lists: Mutex::default(),
+            cut: watch::Sender::default(),
+            writes: AtomicUsize::default(),
+            ours: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new().fallback(pass).with_state(shared.clone());
+        runtime.spawn(async move { axum::serve(listener, routes).await });
+        Self { shared, url, runtime }
+    }
+
+    /// A kubeconfig that leads through it.
+    pub(crate) fn kubeconfig(&self, api: &RealApi) -> PathBuf {
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [{"name": "proxy", "cluster": {"server": self.url}}], "users": [{"name": ADMIN.name, "user": {}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": ADMIN.name, "namespace": "default"}}]});
+        let path = api.directory().join("proxy.kubeconfig");
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+
+    /// From now on this goes wrong, and nothing else.
+    pub(crate) fn set(&self, faults: Faults) {
+        *self.shared.faults.lock().unwrap() = faults;
+    }
+
+    /// Cuts every watch.
+    pub(crate) fn cut_watches(&self) {
+        self.shared.cut.send_modify(|times| *times += 1);
+    }
+
+    /// Cuts every watch again and again until it is dropped.
+    pub(crate) fn cut_watches_every(&self, pause: Duration) -> Cutter {
+        let shared = self.shared.clone();
+        Cutter(self.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                shared.cut.send_modify(|times| *times += 1);
+            }
+        }))
+    }
+
+    /// Writes of objects of our group since the last call.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.ours.lock().unwrap())
+    }
+
+    /// What went wrong so far; a test that relies on a fault asks whether it came about.
+    pub(crate) fn seen(&self) -> HashSet<&'static str> {
+        self.shared.seen.lock().unwrap().clone()
+    }
+}
+
+/// Cuts while it lives.
+pub(crate) struct Cutter(tokio::task::JoinHandle<()>);
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let faults = shared.faults.lock().unwrap().clone();
+    let note = |what| shared.seen.lock().unwrap().insert(what);
+    if let Some(slow) = faults.slow {
+        note("slow");
+        tokio::time::sleep(slow).await;
+    }
+    if let Some(code) = faults.everything {
+        note("everything");
+        return status(code, "");
+    }
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    if faults.forbidden.iter().any(|(forbidden, part)| method == *forbidden && uri.path().contains(part)) {
+        note("forbidden");
+        return status(StatusCode::FORBIDDEN, "Forbidden");
+    }
+    let asks = uri.query().unwrap_or_default();
+    let watches = asks.split('&').any(|word| matches!(word, "watch=true" | "watch=1"));
+    if watches && faults.gone && !asks.contains("resourceVersion=0&") {
+        note("gone");
+        return status(StatusCode::GONE, "Expired");
+    }
+    let reads = method == Method::GET;
+    let lost = !reads && is_lost(&shared, &faults);
+    if !reads && uri.path().starts_with("/apis/waybill.dev/") {
+        shared.ours.lock().unwrap().push(format!("{method} {}", uri.path()));
+    }
+    let mut cut = shared.cut.subscribe();
+    let answer = match forward(&shared, request).await {
+        Ok(answer) => answer,
+        Err(error) => return (StatusCode::BAD_GATEWAY, error).into_response(),
+    };
+    if lost {
+        let _ = answer.into_body().collect().await;
+        note("lost");
+        return status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+    }
+    if watches {
+        // A cut is no end: the answer just stops.
+        let stopped = futures::stream::once(async { Err(axum::Error::new(std::io::Error::other("cut"))) });
+        return answer.map(|body| {
+            let until = async move { cut.changed().await };
+            let text = body.into_data_stream().map_ok(move |part| replaced(part, &faults));
+            Body::from_stream(text.take_until(until).chain(stopped))
+        });
+    }
+    if reads && faults.replaced.is_some() {
+        return rewritten(answer, |part| replaced(part, &faults)).await;
+    }
+    if reads && !asks.contains("fieldSelector") { aged(&shared, &faults, &uri, answer).await } else { answer }
+}
+
+fn is_lost(shared: &Shared, faults: &Faults) -> bool {
+    let number = shared.writes.fetch_add(1, Ordering::Relaxed) + 1;
+    faults.lost_answers.is_some_and(|every| number.is_multiple_of(every))
+}
+
+async fn forward(shared: &Shared, request: Request) -> Result<Response, String> {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove("host");
+    head.headers.remove("accept-encoding");
+    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let words = head.uri.path_and_query().map_or("/", |words| words.as_str()).to_owned();
+    head.uri = words.parse().map_err(|error| format!("{error}"))?;
+    let request = http::Request::from_parts(head, kube::client::Body::from(body.to_vec()));
+    let answer = shared.upstream.send(request).await.map_err(|error| error.to_string())?;
+    Ok(answer.map(Body::new))
+}
+
+/// A list as it was when it was first asked for, if that is what goes wrong.
+async fn aged(shared: &Shared, faults: &Faults, uri: &Uri, answer: Response) -> Response {
+    let is_list =
+        uri.path().starts_with("/apis/waybill.dev/") && uri.query().is_some_and(|asks| asks.contains("limit="));
+    if !is_list || answer.status() != StatusCode::OK {
+        return answer;
+    }
+    let key = uri.path().to_owned();
+    let old = shared.lists.lock().unwrap().get(&key).cloned();
+    rewritten(answer, |now| match old {
+        Some(old) if faults.old_lists => {
+            shared.seen.lock().unwrap().insert("old list");
+            old
+        }
+        Some(_) => now,
+        None => {
+            shared.lists.lock().unwrap().insert(key, now.clone());
+            now
+        }
+    })
+    .await
+}
+
+async fn rewritten(answer: Response, change: impl FnOnce(Bytes) -> Bytes) -> Response {
+    let (mut head, body) = answer.into_parts();
+    head.headers.remove("content-length");
+    match body.collect().await {
+        Ok(body) => Response::from_parts(head, Body::from(change(body.to_bytes()))),
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+fn replaced(text: Bytes, faults: &Faults) -> Bytes {
+    match &faults.replaced {
+        Some((from, to)) => String::from_utf8_lossy(&text).replace(from, to).into(),
+        None => text,
+    }
+}
+
+/// An answer as an API server says that something is wrong.
+fn status(code: StatusCode, reason: &str) -> Response {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason,
+        "message": "by the test's proxy", "code": code.as_u16()});
+    let mut answer = (code, axum::Json(body)).into_response();
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        answer.headers_mut().insert("retry-after", 1.into());
+    }
+    answer
+}
