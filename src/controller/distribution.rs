@@ -23,6 +23,10 @@ impl Reconciled for Distribution {
         Api::namespaced(client.clone(), namespace.unwrap_or_default())
     }
 
+    fn gone(&self, ctx: &Context) {
+        ctx.nudges.package(&ObjectName::new(self.namespace().unwrap_or_default(), &self.spec.package));
+    }
+
     async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
         let namespace = self.namespace().unwrap_or_default();
         let package = ObjectName::new(&namespace, &self.spec.package);

@@ -24,6 +24,11 @@ impl Reconciled for DistributionPoint {
         Api::all(client.clone())
     }
 
+    fn gone(&self, ctx: &Context) {
+        ctx.nudge_packages();
+        ctx.points_changed.notify_waiters();
+    }
+
     async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
         let name = self.name_any();
         let wanted = name.clone();

@@ -38,6 +38,8 @@ use crate::{
 /// Objects that still have to be told that they cannot be read; of more, a later look at the whole kind tells.
 const WAITING_MAX: usize = 256;
 
+/// Objects of one kind that are gone and of which nobody was told yet.
+const GONE_MAX: usize = 65_536;
 /// The same trouble with a watch is told again after this time.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
@@ -78,33 +80,6 @@ impl Unreadable {
         self.uids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The event as it concerns those that can be read; nothing if it concerns none.
-    fn sort_out<K: Reconciled>(&self, known: &Store<K>, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
-        let before = |metadata: &ObjectMeta| {
-            let name = ObjectRef::<K>::new(metadata.name.as_deref().unwrap_or_default());
-            let name = match &metadata.namespace {
-                Some(namespace) => name.within(namespace),
-                None => name,
-            };
-            known.get(&name).map(Arc::unwrap_or_clone)
-        };
-        Some(match event {
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
-            Event::Apply(object) => Event::Apply(self.read(object).ok()?),
-            // What is not named between the beginning and the end is forgotten.
-            Event::InitApply(object) => {
-                Event::InitApply(self.read(object).or_else(|metadata| before(&metadata).ok_or(())).ok()?)
-            }
-            Event::Delete(DeserializeGuard(object)) => {
-                let object = object.or_else(|unread| before(&unread.metadata).ok_or(unread.metadata));
-                self.uids()
-                    .remove(object.as_ref().map_or_else(|metadata| &metadata.uid, |one| &one.meta().uid).as_deref()?);
-                Event::Delete(object.ok()?)
-            }
-        })
-    }
-
     fn read<K: Reconciled>(&self, object: DeserializeGuard<K>) -> Result<K, ObjectMeta> {
         match object.0 {
             Ok(object) => {
@@ -127,16 +102,81 @@ impl Unreadable {
     }
 }
 
-/// The controller of one kind, and what its watch knows.
-pub(super) fn watched<K: Reconciled>(client: &Client, unreadable: &Unreadable) -> (Controller<K>, Store<K>) {
+/// The events of one kind on their way to its store.
+struct Sorter<K: Reconciled> {
+    unreadable: Unreadable,
+    known: Store<K>,
+    /// Objects named since a list began.
+    listed: HashSet<ObjectRef<K>>,
+    gone: mpsc::Sender<K>,
+}
+
+impl<K: Reconciled> Sorter<K> {
+    /// The event as it concerns those that can be read; nothing if it concerns none.
+    fn sort(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+        Some(match event {
+            Event::Init => {
+                self.listed.clear();
+                Event::Init
+            }
+            // What is not named between the beginning and the end is forgotten.
+            Event::InitApply(object) => {
+                let object = self.unreadable.read(object).or_else(|metadata| self.before(&metadata).ok_or(())).ok()?;
+                self.listed.insert(ObjectRef::from_obj(&object));
+                Event::InitApply(object)
+            }
+            Event::InitDone => {
+                let missing = |known: &Arc<K>| !self.listed.contains(&ObjectRef::from_obj(&**known));
+                self.known.state().into_iter().filter(missing).for_each(|known| self.tell(&known));
+                self.listed.clear();
+                Event::InitDone
+            }
+            Event::Apply(object) => Event::Apply(self.unreadable.read(object).ok()?),
+            Event::Delete(DeserializeGuard(object)) => {
+                let object = object.or_else(|unread| self.before(&unread.metadata).ok_or(unread.metadata));
+                let uid = object.as_ref().map_or_else(|metadata| &metadata.uid, |object| &object.meta().uid);
+                self.unreadable.uids().remove(uid.as_deref().unwrap_or_default());
+                let object = object.ok()?;
+                self.tell(&object);
+                Event::Delete(object)
+            }
+        })
+    }
+
+    fn before(&self, metadata: &ObjectMeta) -> Option<K> {
+        let name = ObjectRef::<K>::new(metadata.name.as_deref().unwrap_or_default());
+        let name = match &metadata.namespace {
+            Some(namespace) => name.within(namespace),
+            None => name,
+        };
+        self.known.get(&name).map(Arc::unwrap_or_clone)
+    }
+
+    fn tell(&self, gone: &K) {
+        // Where so many go at once, those who depend on the rest look again by themselves.
+        let _ = self.gone.try_send(gone.clone());
+    }
+}
+
+/// The controller of one kind, and what it hears of.
+pub(super) struct Watched<K: Reconciled> {
+    pub(super) controller: Controller<K>,
+    /// Objects that are gone, as they were last.
+    pub(super) gone: mpsc::Receiver<K>,
+}
+
+/// The watch of one kind, and the store of what it knows.
+pub(super) fn watched<K: Reconciled>(client: &Client, unreadable: &Unreadable) -> (Watched<K>, Store<K>) {
     let (store, writer) = reflector::store();
-    let (known, unreadable) = (store.clone(), unreadable.clone());
+    let (sender, gone) = mpsc::channel(GONE_MAX);
+    let mut sorter =
+        Sorter { unreadable: unreadable.clone(), known: store.clone(), listed: HashSet::new(), gone: sender };
     let events = watcher::watcher(Api::<DeserializeGuard<K>>::all(client.clone()), watch_config());
     let mut troubles = Troubles::default();
     let events = events.inspect(move |event| troubles.note(&K::kind(&()), &K::plural(&()), event.as_ref().err()));
-    let readable =
-        events.filter_map(move |event| ready(event.map(|event| unreadable.sort_out(&known, event)).transpose()));
-    (Controller::for_stream(reflector::reflector(writer, readable).applied_objects(), store.clone()), store)
+    let readable = events.filter_map(move |event| ready(event.map(|event| sorter.sort(event)).transpose()));
+    let objects = reflector::reflector(writer, readable).applied_objects();
+    (Watched { controller: Controller::for_stream(objects, store.clone()), gone }, store)
 }
 
 /// Says in the log that a watch does not work, and that it does again; of one trouble once in a while.
@@ -256,8 +296,11 @@ mod tests {
     fn what_cannot_be_read_hides_nobody_and_stays_as_it_was() {
         let (unreadable, mut findings) = Unreadable::new();
         let (store, mut writer) = reflector::store();
+        let (sender, mut gone) = mpsc::channel(8);
+        let mut sorter =
+            Sorter { unreadable: unreadable.clone(), known: store.clone(), listed: HashSet::new(), gone: sender };
         let mut play = |event| {
-            let sorted = unreadable.sort_out(&store, event);
+            let sorted = sorter.sort(event);
             sorted.iter().for_each(|event| writer.apply_watcher_event(event));
             (names(&store), unreadable.holds("1"), unreadable.holds("2"))
         };
@@ -280,6 +323,11 @@ mod tests {
         assert_eq!(play(Event::Apply(good("a", "1"))).1, false);
         play(Event::Apply(unread("a", "1")));
         assert_eq!(play(Event::Delete(unread("a", "1"))), (vec!["odd".into()], false, false));
-        assert_eq!(play(Event::Delete(good("odd", "2"))).0, none);
+        assert_eq!(gone.try_recv().unwrap().name_any(), "a");
+        // Gone while nobody watched.
+        play(Event::Init);
+        assert_eq!(play(Event::InitDone).0, none);
+        assert_eq!(gone.try_recv().unwrap().name_any(), "odd");
+        assert!(gone.try_recv().is_err());
     }
 }

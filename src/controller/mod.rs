@@ -30,13 +30,13 @@ use futures::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
     runtime::{
-        controller::{Action, Config, Controller},
+        controller::{Action, Config},
         watcher,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{context::Context, error::Error, report::Report};
+use self::{context::Context, error::Error, guard::Watched, report::Report};
 use crate::metrics::{self, Outcome};
 
 /// Reconciles of one kind at the same time at most; the database and the disk are shared by all.
@@ -55,19 +55,33 @@ pub trait Reconciled:
 
     /// Observe, plan and apply; the caller reports.
     fn reconcile(&self, ctx: &Context) -> impl Future<Output = Result<Report, Error>> + Send;
+
+    /// Told once an object is gone, as it was last: asks whoever depended on it to look again.
+    fn gone(&self, ctx: &Context) {
+        ctx.reevaluate.notify_one();
+    }
 }
 
 /// Runs the controller of one kind until `shutdown`.
-pub(crate) async fn run<K: Reconciled>(
-    controller: Controller<K>,
+async fn run<K: Reconciled>(
+    watched: Watched<K>,
     nudged: tokio::sync::mpsc::Receiver<kube::runtime::reflector::ObjectRef<K>>,
     ctx: Arc<Context>,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) where
     K::DynamicType: Debug,
 {
+    let Watched { controller, mut gone } = watched;
+    let told = ctx.clone();
+    let tell = async {
+        while let Some(object) = gone.recv().await {
+            object.gone(&told);
+        }
+        // The watch has ended, and the controller with it.
+        std::future::pending().await
+    };
     let nudged = futures::stream::unfold(nudged, |mut nudged| async { nudged.recv().await.map(|one| (one, nudged)) });
-    controller
+    let reconciles = controller
         .with_config(Config::default().concurrency(CONCURRENCY_MAX).debounce(DEBOUNCE))
         .reconcile_on(nudged)
         .graceful_shutdown_on(shutdown)
@@ -77,8 +91,11 @@ pub(crate) async fn run<K: Reconciled>(
                 tracing::debug!(kind = %K::kind(&()), %error, "reconcile ended");
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = reconciles => {}
+        () = tell => {}
+    }
 }
 
 /// One reconcile with its report; the first cause wins over a failed report.

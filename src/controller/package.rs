@@ -40,6 +40,11 @@ impl Reconciled for Package {
         Api::namespaced(client.clone(), namespace.unwrap_or_default())
     }
 
+    fn gone(&self, ctx: &Context) {
+        ctx.nudge_dependants_of_package(&ObjectName::new(self.namespace().unwrap_or_default(), self.name_any()));
+        ctx.reevaluate.notify_one();
+    }
+
     async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         if self.metadata.deletion_timestamp.is_some() {

@@ -16,6 +16,13 @@ impl Reconciled for Program {
         Api::namespaced(client.clone(), namespace.unwrap_or_default())
     }
 
+    fn gone(&self, ctx: &Context) {
+        let namespace = self.namespace().unwrap_or_default();
+        ctx.nudges.package(&ObjectName::new(&namespace, &self.spec.package_ref));
+        ctx.nudge_dependants_of_program(&ObjectName::new(&namespace, self.name_any()));
+        ctx.reevaluate.notify_one();
+    }
+
     async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
         let namespace = self.namespace().unwrap_or_default();
         // Whatever became of this program, its package has to look.

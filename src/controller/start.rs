@@ -3,11 +3,10 @@
 use std::{future::Future, sync::Arc};
 
 use futures::FutureExt;
-use kube::runtime::Controller;
 
 use super::{
     context::{Context, Stores},
-    guard::{self, Unreadable, watched},
+    guard::{self, Unreadable, Watched, watched},
     nudge::{self, Nudged, Nudges},
     run,
 };
@@ -18,14 +17,14 @@ use crate::api::{
 
 /// All controllers, made but not running: their stores and nudges go into the [`Context`] first.
 pub struct Controllers {
-    site: Controller<Site>,
-    point: Controller<DistributionPoint>,
-    config: Controller<ClientAgentConfig>,
-    package: Controller<Package>,
-    program: Controller<Program>,
-    distribution: Controller<Distribution>,
-    collection: Controller<Collection>,
-    advertisement: Controller<Advertisement>,
+    site: Watched<Site>,
+    point: Watched<DistributionPoint>,
+    config: Watched<ClientAgentConfig>,
+    package: Watched<Package>,
+    program: Watched<Program>,
+    distribution: Watched<Distribution>,
+    collection: Watched<Collection>,
+    advertisement: Watched<Advertisement>,
     nudged: Nudged,
     findings: tokio::sync::mpsc::Receiver<guard::Finding>,
 }

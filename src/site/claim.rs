@@ -28,11 +28,11 @@ const TRIES_MAX: u32 = 16;
 pub(super) async fn claim(client: &Client, name: &str, database: &Database, adopt: bool) -> Result<u64, SiteError> {
     let own = database.read(db::site::read).await?.id;
     let failed = |error| SiteError::OwnObjects(Box::new(error));
-    outlast(async || ensure_own_objects(client, name).await).await.map_err(failed)?;
+    outlast(|| ensure_own_objects(client, name)).await.map_err(failed)?;
     let sites: Api<Site> = Api::all(client.clone());
     let mut tries = 0;
     loop {
-        let site = outlast(async || sites.get(name).await).await.map_err(failed)?;
+        let site = outlast(|| sites.get(name)).await.map_err(failed)?;
         let recorded = site.status.as_ref().and_then(|status| {
             let epoch = status.epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
             Some(Recorded { site_id: status.site_id.clone()?, epoch })

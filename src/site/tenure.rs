@@ -101,7 +101,7 @@ impl Holder {
         let mut told = false;
         loop {
             let asked = Instant::now();
-            let lease = outlast(async || holder.leases.get_opt(&holder.name).await).await.map_err(lease_failed)?;
+            let lease = outlast(|| holder.leases.get_opt(&holder.name)).await.map_err(lease_failed)?;
             let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
             if seen.as_ref().is_none_or(|(known, _)| *known != version) {
                 seen = Some((version, asked));
@@ -236,7 +236,10 @@ fn facts(lease: &Lease, unchanged: Duration) -> LeaseFacts {
 }
 
 /// Asks again until the server answers, or refuses for a reason that does not pass. What is asked may have been done before.
-pub(super) async fn outlast<T>(ask: impl AsyncFn() -> Result<T, kube::Error>) -> Result<T, kube::Error> {
+pub(super) async fn outlast<T, F>(ask: impl Fn() -> F + Send) -> Result<T, kube::Error>
+where
+    F: Future<Output = Result<T, kube::Error>> + Send,
+{
     loop {
         match ask().await {
             Err(error) if passes(&error) => {
