@@ -145,22 +145,33 @@ fn a_deletion_that_nobody_told_of_and_a_past_that_is_gone_are_noticed() {
 fn a_restart_into_an_old_list_removes_nothing() {
     let Some(api) = RealApi::start() else { return };
     let (proxy, place) = behind(&api);
-    // The first lists, of an empty cluster, are those of later.
+    let kinds = ["/distributions", "/distributionpoints", "/packages"];
+    kinds.iter().for_each(|kind| proxy.remember(kind));
     let (mut site, _agent) = run_once(&place);
     place.until("it is held", || place.held("first") == 1);
+    // A live advertisement would keep the last copy by itself.
+    place.block_on(place.objects("Advertisement").delete("tool", &DeleteParams::default())).unwrap();
+    place.until("it is offered no more", || !place.verb(&["agent", "offers", "--state", "client"]).contains("tool"));
     site.signal(rustix::process::Signal::TERM);
     assert_eq!(site.exit_code(), Some(0));
 
-    proxy.set(Faults { old_lists: true, ..Faults::default() });
+    for kind in kinds {
+        proxy.set(Faults { old: Some(kind), ..Faults::default() });
+        let mut site = Instance::start(&place, "first", &[]);
+        site.until_it_serves();
+        for _ in 0..QUIET.as_millis() / 20 {
+            assert_eq!(place.held("first"), 1, "content went on the word of an old list of {kind}: {}", site.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(proxy.seen().contains("old list"));
+        site.signal(rustix::process::Signal::TERM);
+        assert_eq!(site.exit_code(), Some(0));
+    }
+    proxy.set(Faults::default());
     let mut site = Instance::start(&place, "first", &[]);
     site.until_it_serves();
-    let looks = QUIET.as_millis() / 20;
-    for _ in 0..looks {
-        assert_eq!(place.held("first"), 1, "content went on the word of an old list: {}", site.log());
-        thread::sleep(Duration::from_millis(20));
-    }
-    assert!(proxy.seen().contains("old list"));
     place.switch_to(&site);
+    place.declare();
     place.source(2);
     place.until_lines(&["ran 1", "ran 2"]);
 }

@@ -36,8 +36,8 @@ pub(crate) struct Faults {
     pub(crate) everything: Option<StatusCode>,
     /// Watches from a resourceVersion are told that it is gone.
     pub(crate) gone: bool,
-    /// Lists are answered as they were first asked for.
-    pub(crate) old_lists: bool,
+    /// Lists of this kind are answered as they were when they were [remembered](Proxy::remember), and nothing newer is heard of it.
+    pub(crate) old: Option<&'static str>,
     /// Each request takes so much longer.
     pub(crate) slow: Option<Duration>,
     /// Methods and parts of paths that are forbidden.
@@ -56,7 +56,7 @@ pub(crate) struct Proxy {
 struct Shared {
     upstream: Client,
     faults: Mutex<Faults>,
-    lists: Mutex<HashMap<String, Bytes>>,
+    lists: Mutex<HashMap<&'static str, Bytes>>,
     /// Changes when all watches are to be cut.
     cut: watch::Sender<u64>,
     writes: AtomicUsize,
@@ -100,6 +100,16 @@ impl Proxy {
     /// From now on this goes wrong, and nothing else.
     pub(crate) fn set(&self, faults: Faults) {
         *self.shared.faults.lock().unwrap() = faults;
+    }
+
+    /// Remembers how a kind is listed now; it is named by the end of its path.
+    pub(crate) fn remember(&self, kind: &'static str) {
+        let request = http::Request::get(format!("/apis/waybill.dev/v1alpha1{kind}?limit=500"));
+        let request = request.body(kube::client::Body::empty()).unwrap();
+        let answer = self.runtime.block_on(async {
+            self.shared.upstream.send(request).await.unwrap().into_body().collect().await.unwrap().to_bytes()
+        });
+        self.shared.lists.lock().unwrap().insert(kind, answer);
     }
 
     /// Cuts every watch.
@@ -156,7 +166,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     }
     let asks = uri.query().unwrap_or_default();
     let watches = asks.split('&').any(|word| matches!(word, "watch=true" | "watch=1"));
-    if watches && faults.gone && !asks.contains("resourceVersion=0&") {
+    if watches && (faults.gone || faults.old.is_some_and(|kind| uri.path().ends_with(kind))) {
         note("gone");
         return status(StatusCode::GONE, "Expired");
     }
@@ -207,27 +217,13 @@ async fn forward(shared: &Shared, request: Request) -> Result<Response, String> 
     Ok(answer.map(Body::new))
 }
 
-/// A list as it was when it was first asked for, if that is what goes wrong.
+/// A list as it was when it was remembered, if that is what goes wrong. One object that is asked for by name is always fresh.
 async fn aged(shared: &Shared, faults: &Faults, uri: &Uri, answer: Response) -> Response {
-    let is_list =
-        uri.path().starts_with("/apis/waybill.dev/") && uri.query().is_some_and(|asks| asks.contains("limit="));
-    if !is_list || answer.status() != StatusCode::OK {
-        return answer;
-    }
-    let key = uri.path().to_owned();
-    let old = shared.lists.lock().unwrap().get(&key).cloned();
-    rewritten(answer, |now| match old {
-        Some(old) if faults.old_lists => {
-            shared.seen.lock().unwrap().insert("old list");
-            old
-        }
-        Some(_) => now,
-        None => {
-            shared.lists.lock().unwrap().insert(key, now.clone());
-            now
-        }
-    })
-    .await
+    let pages = uri.query().is_some_and(|asks| asks.contains("limit="));
+    let old = faults.old.filter(|kind| pages && uri.path().ends_with(kind));
+    let Some(old) = old.and_then(|kind| shared.lists.lock().unwrap().get(kind).cloned()) else { return answer };
+    shared.seen.lock().unwrap().insert("old list");
+    rewritten(answer, |_| old).await
 }
 
 async fn rewritten(answer: Response, change: impl FnOnce(Bytes) -> Bytes) -> Response {
