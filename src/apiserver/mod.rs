@@ -38,6 +38,7 @@ mod delegated;
 mod delete;
 mod housekeeping;
 mod identity;
+mod impersonation;
 mod last_applied;
 mod namespaces;
 mod read;
