@@ -34,7 +34,11 @@ pub use crate::model::schedule::Rerun;
         json_path = ".status.conditions[?(@.type=='Ready')].message",
         priority = 1
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    selectable = ".spec.program",
+    selectable = ".spec.collection",
+    selectable = ".spec.suspend",
+    selectable = ".status.health"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("size(self.assignments) > 0 || self.userMayStart").message("an advertisement needs an assignment, or userMayStart"))]

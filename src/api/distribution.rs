@@ -31,7 +31,9 @@ use super::{conditions::Observed, schema};
         json_path = ".status.conditions[?(@.type=='Ready')].message",
         priority = 1
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    selectable = ".spec.package",
+    selectable = ".spec.suspend"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DistributionSpec {

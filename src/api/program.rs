@@ -31,7 +31,10 @@ use crate::model::{duration::Span, platform::Platform};
         json_path = ".status.conditions[?(@.type=='Ready')].message",
         priority = 1
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    selectable = ".spec.packageRef",
+    selectable = ".spec.disabled",
+    selectable = ".spec.suspend"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProgramSpec {

@@ -37,3 +37,24 @@ fn every_schema_is_structural_documented_and_compiles() {
         assert_eq!(schema["properties"]["status"]["default"]["observedGeneration"], -1, "{name}");
     }
 }
+
+#[test]
+fn what_can_be_selected_is_a_scalar_field_and_no_kind_has_too_many() {
+    /// The API server refuses a definition with more.
+    const MOST: usize = 8;
+    let mut seen = 0;
+    for crd in crds() {
+        let version = serde_json::to_value(&crd.spec.versions[0]).unwrap();
+        let fields = version["selectableFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        assert!(fields.len() <= MOST, "{}", crd.spec.names.plural);
+        for field in fields {
+            let path = field["jsonPath"].as_str().unwrap();
+            let names = path.strip_prefix('.').unwrap().split('.');
+            let node = names.fold(&version["schema"]["openAPIV3Schema"], |node, name| &node["properties"][name]);
+            let kind = node["type"].as_str().unwrap_or("missing");
+            assert!(["string", "boolean", "integer"].contains(&kind), "{} {path} is {kind}", crd.spec.names.plural);
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}

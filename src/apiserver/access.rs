@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::{delegated::Delegated, failure::Failure};
 
 /// Who shows no certificate: reaches health and version only.
-const ANONYMOUS: &str = "system:anonymous";
+pub(super) const ANONYMOUS: &str = "system:anonymous";
+/// The group of everybody who is known.
+pub(super) const AUTHENTICATED: &str = "system:authenticated";
 
 /// Whom a client acts as. The certificate for it has the identity's user as CN and its group as O.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl From<&Identity> for User {
 impl User {
     /// A caller of these groups; everybody who is authenticated is in one more.
     pub(super) fn new(name: String, mut groups: Vec<String>) -> User {
-        groups.push("system:authenticated".into());
+        groups.push(AUTHENTICATED.into());
         User { name, groups, ..User::default() }
     }
 
@@ -164,15 +166,15 @@ impl Access {
         let open = |p: &&'static str| path == *p || path.starts_with(&format!("{p}/"));
         everything
             || (verb == "get" && (known || PUBLIC_PATHS.iter().any(open)))
-            || (verb == "get" && user.name != ANONYMOUS && DISCOVERY_PATHS.iter().any(open))
+            || (verb == "get" && user.groups.iter().any(|g| g == AUTHENTICATED) && DISCOVERY_PATHS.iter().any(open))
     }
 
     fn rules(&self, user: &User) -> Vec<Rule> {
         let in_group = |group: &str| user.groups.iter().any(|g| g == group);
-        if user.name == ANONYMOUS {
-            return vec![];
+        let mut rules = vec![];
+        if in_group(AUTHENTICATED) {
+            rules.push(rule(&["create"], REVIEW_GROUPS, &["*"]));
         }
-        let mut rules = vec![rule(&["create"], REVIEW_GROUPS, &["*"])];
         if in_group(ADMINS) {
             rules.push(rule(&["*"], &["*"], &["*"]));
         }

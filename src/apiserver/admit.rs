@@ -66,7 +66,7 @@ pub(super) fn fields(
         None => undecodable(kind, &why),
     };
     let mut faults = duplicate_warnings(&duplicates);
-    let unknown = kind.schema.prune(&mut object);
+    let unknown = prune(kind, &mut object);
     let metadata = metadata::decode(&mut object).map_err(refused)?;
     if object["metadata"].is_null() {
         object["metadata"] = json!({});
@@ -84,6 +84,27 @@ pub(super) fn fields(
         }
     }
     Ok(object)
+}
+
+/// Drops the members that are not known, and names them. Of another version of the kind nothing is known; what is of another kind
+/// is not looked into, as it is refused for that.
+fn prune(kind: &Kind, object: &mut Value) -> Vec<String> {
+    let (version, sent) = (kind.api_version(), object["apiVersion"].as_str().unwrap_or_default());
+    let group = sent.split_once('/').map_or("", |(group, _)| group);
+    if !kind.is_custom() || (sent == version && object["kind"] == kind.kind.as_str()) {
+        return kind.schema.prune(object);
+    }
+    if group != kind.group || object["kind"] != kind.kind.as_str() {
+        return vec![];
+    }
+    let mut unknown = vec![];
+    if let Some(members) = object.as_object_mut() {
+        unknown.extend(
+            members.keys().filter(|name| !["apiVersion", "kind", "metadata"].contains(&name.as_str())).cloned(),
+        );
+        members.retain(|name, _| !unknown.contains(name));
+    }
+    unknown
 }
 
 /// 400: the body is no object of the kind.
@@ -130,7 +151,8 @@ pub(super) fn new_object(
             return Err(no_place(call, object["metadata"]["name"].as_str().unwrap_or_default()));
         }
     }
-    if object["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty() && v != "0") {
+    // what is no version at all is none
+    if object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).is_some_and(|v: u64| v != 0) {
         return Err(Failure::internal("resourceVersion should not be set on objects to be created"));
     }
     let owner = members(&mut object);

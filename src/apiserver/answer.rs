@@ -13,6 +13,9 @@ use super::{failure::Failure, options::Query};
 /// Answers from this size on are compressed when the client takes it; below, it costs more than it saves.
 const GZIP_FROM_BYTES: usize = 128 << 10;
 
+/// The type of a text; the index of OpenAPI documents is called one, too.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
 /// What a request is answered with.
 pub(super) enum Answer {
     Json { code: u16, body: Vec<u8>, content_type: &'static str, warnings: Vec<String> },
@@ -65,16 +68,27 @@ impl Answer {
         }
     }
 
+    /// The same JSON under another type.
+    pub(super) fn typed(self, content_type: &'static str) -> Answer {
+        match self {
+            Answer::Json { code, body, warnings, .. } => Answer::Json { code, body, warnings, content_type },
+            other => other,
+        }
+    }
+
     pub(super) fn into_response(self, style: Style) -> Response<Body> {
         let mut response = match self {
             Answer::Json { code, body, content_type, warnings } => {
                 json_response(code, body, content_type, &warnings, style)
             }
             Answer::Text { code, body } => {
+                let is_text = !body.is_empty();
                 let mut response = Response::new(Body::from(body));
                 *response.status_mut() = StatusCode::from_u16(code).unwrap_or_default();
-                set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
-                set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+                if is_text {
+                    set(&mut response, header::CONTENT_TYPE, TEXT);
+                    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+                }
                 response
             }
             Answer::Stream(body) => {

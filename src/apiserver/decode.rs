@@ -27,13 +27,22 @@ pub(super) enum Fault {
 
 /// Reads JSON.
 pub(super) fn json(bytes: &[u8]) -> Result<Decoded, Fault> {
-    let error = match read_json(bytes) {
+    read(bytes, false)
+}
+
+/// Reads JSON whose numbers stay as they are written: 1.0 is not 1.
+pub(super) fn json_as_written(bytes: &[u8]) -> Result<Value, Fault> {
+    read(bytes, true).map(|decoded| decoded.object)
+}
+
+fn read(bytes: &[u8], as_written: bool) -> Result<Decoded, Fault> {
+    let error = match read_json(bytes, as_written) {
         Ok(decoded) => return Ok(decoded),
         Err(error) => error,
     };
     // what is no text in a string stands for an unknown character
     if let Some(repaired) = repaired(bytes)
-        && let Ok(decoded) = read_json(&repaired)
+        && let Ok(decoded) = read_json(&repaired, as_written)
     {
         return Ok(decoded);
     }
@@ -43,10 +52,10 @@ pub(super) fn json(bytes: &[u8]) -> Result<Decoded, Fault> {
     })
 }
 
-fn read_json(bytes: &[u8]) -> Result<Decoded, serde_json::Error> {
+fn read_json(bytes: &[u8], as_written: bool) -> Result<Decoded, serde_json::Error> {
     let mut duplicates = vec![];
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let object = Tree { path: String::new(), duplicates: &mut duplicates }.deserialize(&mut reader)?;
+    let object = Tree { path: String::new(), duplicates: &mut duplicates, as_written }.deserialize(&mut reader)?;
     reader.end()?;
     Ok(Decoded { object, duplicates })
 }
@@ -104,7 +113,7 @@ pub(super) fn yaml(bytes: &[u8]) -> Result<Decoded, String> {
         legacy_octal_numbers: true,
     };
     let read = serde_yaml::with_deserializer_from_str_with_options(first_document(text), options, |reader| {
-        Tree { path: String::new(), duplicates: &mut duplicates }.deserialize(reader)
+        Tree { path: String::new(), duplicates: &mut duplicates, as_written: false }.deserialize(reader)
     });
     let object = read.map_err(|e| broken_yaml(&e))?;
     Ok(Decoded { object, duplicates })
@@ -132,10 +141,32 @@ fn first_document(text: &str) -> &str {
     text[body..].find("\n---\n").map_or(text, |end| &text[..body + end + 1])
 }
 
+/// Makes numbers that are whole so, however they were written.
+pub(super) fn whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|_| number.is_f64()).and_then(whole_float) {
+                *value = whole;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole),
+        Value::Object(members) => members.values_mut().for_each(whole),
+        _ => {}
+    }
+}
+
+/// 1e1 and 10.0 are stored and shown as 10.
+fn whole_float(float: f64) -> Option<Value> {
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    (float.fract() == 0.0 && float.abs() <= WHOLE_MAX).then(|| Value::from(float as i64))
+}
+
 /// Builds a value and notes the keys that occur twice in one object; the last one counts.
 struct Tree<'a> {
     path: String,
     duplicates: &'a mut Vec<String>,
+    /// Numbers stay as they are written.
+    as_written: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Tree<'_> {
@@ -166,12 +197,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
-        // 1e1 and 10.0 are stored and shown as 10
-        const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-        if v.fract() == 0.0 && v.abs() <= WHOLE_MAX {
-            return Ok(Value::from(v as i64));
-        }
-        Ok(Number::from_f64(v).map_or(Value::Null, Value::Number))
+        let number = Number::from_f64(v).map_or(Value::Null, Value::Number);
+        Ok(if self.as_written { number } else { whole_float(v).unwrap_or(number) })
     }
 
     fn visit_str<E: Error>(self, v: &str) -> Result<Value, E> {
@@ -197,7 +224,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = vec![];
         loop {
-            let seed = Tree { path: format!("{}[{}]", self.path, list.len()), duplicates: self.duplicates };
+            let path = format!("{}[{}]", self.path, list.len());
+            let seed = Tree { path, duplicates: self.duplicates, as_written: self.as_written };
             match items.next_element_seed(seed)? {
                 Some(item) => list.push(item),
                 None => return Ok(list.into()),
@@ -212,7 +240,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
             if map.contains_key(&key) {
                 self.duplicates.push(path.clone());
             }
-            let value = entries.next_value_seed(Tree { path, duplicates: self.duplicates })?;
+            let inner = Tree { path, duplicates: self.duplicates, as_written: self.as_written };
+            let value = entries.next_value_seed(inner)?;
             map.insert(key, value);
         }
         Ok(map.into())
@@ -240,6 +269,10 @@ mod tests {
     fn numbers_keep_their_digits_and_whole_ones_are_whole() {
         assert_eq!(read("9007199254740993"), json!(9_007_199_254_740_993_i64));
         assert_eq!(read("[1e1, 5.0, -0.0, -0, 2.5]").to_string(), "[10,5,0,0,2.5]");
+        let mut written = json_as_written(b"[1e1, 2.5, 3]").unwrap();
+        assert_eq!(written.to_string(), "[10.0,2.5,3]");
+        whole(&mut written);
+        assert_eq!(written.to_string(), "[10,2.5,3]");
         let fault = super::json(br#"{"a": {"b": 1e400}}"#).unwrap_err();
         assert_eq!(fault, Fault::Number("1e400".into()));
         assert_eq!(yaml(b"a: 010\nb: 0x1f\n").unwrap().object, json!({"a": 8, "b": 31}));

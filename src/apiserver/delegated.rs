@@ -143,7 +143,7 @@ impl Delegated {
 }
 
 /// The token of an Authorization header; the scheme's name is written as anybody likes.
-fn bearer(header: &str) -> Option<&str> {
+pub(super) fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

@@ -29,13 +29,14 @@ const LASTING: &[&str] = &["default", "kube-system", "kube-public"];
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deletion {
     pub(super) dry_run: bool,
-    policy: Option<Policy>,
+    pub(super) policy: Option<Policy>,
     uid: Option<String>,
     version: Option<String>,
 }
 
+/// What becomes of the dependents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
+pub(super) enum Policy {
     Background,
     Foreground,
     Orphan,

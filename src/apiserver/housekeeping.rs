@@ -1,8 +1,9 @@
-//! What the server does by itself: empties terminating namespaces, follows owner references, and lets old
-//! events go. It looks at the state as it is, after every change; nothing depends on having seen an event.
+//! What the server does by itself: empties terminating namespaces, follows owner references, and lets old events go. The store
+//! says what a change makes due, and of that the state is looked at as it is: how it came about does not matter.
 
 use std::{sync::Weak, time::Duration};
 
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -24,6 +25,9 @@ const EVENTS_EVERY: Duration = Duration::from_secs(60);
 /// Changes that come within this time are looked at together, so that a flood of writes costs few looks.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Objects that are looked at side by side, so that their writes share an fsync.
+const AT_ONCE: usize = 64;
+
 /// Runs as long as the server lives.
 pub(super) async fn keep(server: Weak<Server>) {
     let Some(mut revisions) = server.upgrade().map(|s| s.store.revisions()) else { return };
@@ -32,9 +36,7 @@ pub(super) async fn keep(server: Weak<Server>) {
         revisions.borrow_and_update();
         {
             let Some(server) = server.upgrade() else { return };
-            namespaces::empty_terminating(&server).await;
-            collector::collect(&server).await;
-            collector::abandoned(&server).await;
+            look(&server).await;
         }
         tokio::select! {
             more = revisions.changed() => {
@@ -49,6 +51,24 @@ pub(super) async fn keep(server: Weak<Server>) {
             }
         }
     }
+}
+
+/// Looks at everything that is due.
+async fn look(server: &Server) {
+    let due = stream::iter(server.store.take_due()).map(async |key| {
+        if !look_at(server, &key).await {
+            server.store.put_back(key);
+        }
+    });
+    due.buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Takes one object a step further; whether that was all that can be done now.
+async fn look_at(server: &Server, key: &Key) -> bool {
+    let Some(object) = server.store.get(key) else { return true };
+    let Some(kind) = server.kinds.stored_as(&key.resource) else { return true };
+    let collected = collector::collect(server, kind, key, &object).await;
+    collected && (kind.nature != Nature::Namespace || namespaces::empty(server, &key.path, &object).await)
 }
 
 /// Deletes the events that nobody wrote for [`EVENT_LIFE`].
@@ -71,3 +91,6 @@ fn last_written(event: &Value) -> Option<Timestamp> {
     let managers = metadata["managedFields"].as_array().into_iter().flatten().map(|m| &m["time"]);
     managers.chain([&metadata["creationTimestamp"]]).filter_map(|t| t.as_str()?.parse().ok()).max()
 }
+
+#[cfg(test)]
+mod tests;

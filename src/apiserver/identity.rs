@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     call::Call,
     failure::{Cause, Failure},
+    read::place,
     shown,
 };
 
@@ -70,10 +71,21 @@ pub(super) fn check_uid(call: &Call<'_>, object: &Value, live: &Value) -> Result
         Some(_) if sent == have => Ok(()),
         Some(sent) => {
             let have = have.as_str().unwrap_or_default();
-            let why = format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {have}");
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+                 UID in precondition: {sent}, UID in object meta: {have}",
+                registry_key(call)
+            );
             Err(Failure::conflict(&call.kind.group, &call.kind.plural, &call.request.name, &why))
         }
     }
+}
+
+/// Where the real server keeps the object that the path names; it tells that of an object that is not the one meant.
+fn registry_key(call: &Call<'_>) -> String {
+    let group = if call.kind.is_custom() { call.kind.group.as_str() } else { "" };
+    let parts = ["/registry", group, &call.kind.plural, place(call), &call.request.name];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
 /// An applied object must be of the path's kind, name and namespace, and name no managers.

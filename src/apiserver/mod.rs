@@ -38,6 +38,7 @@ mod delegated;
 mod delete;
 mod housekeeping;
 mod identity;
+mod impersonation;
 mod last_applied;
 mod namespaces;
 mod read;
@@ -116,8 +117,10 @@ impl ApiServer {
             Callers::Own => kinds::builtin::kinds(),
             Callers::Cluster(_) => vec![],
         };
-        let kinds = Kinds::new(builtin, &options.crds, more)
-            .map_err(|e| OpenError::Definition { name: e.name, reason: e.reason })?;
+        let mut crds = options.crds;
+        crds.iter_mut().for_each(decode::whole);
+        let kinds =
+            Kinds::new(builtin, &crds, more).map_err(|e| OpenError::Definition { name: e.name, reason: e.reason })?;
         let store = Store::open(&options.database, &|resource, object| {
             if let Some(kind) = kinds.stored_as(resource) {
                 kinds::view(kind, object);
@@ -128,7 +131,7 @@ impl ApiServer {
         let authority = match options.callers {
             Callers::Own => {
                 namespaces::prepare(&store).map_err(failed)?;
-                definitions::publish(&store, &options.crds).map_err(failed)?;
+                definitions::publish(&store, &crds).map_err(failed)?;
                 Authority::Own(Access::new(kinds.iter().map(|k| k.group.clone())))
             }
             Callers::Cluster(client) => Authority::Cluster(delegated::Delegated::new(client)),

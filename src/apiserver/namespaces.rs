@@ -40,18 +40,13 @@ fn key(name: &str) -> Key {
     Key::new(&"namespaces".into(), "", name)
 }
 
-/// Takes every terminating namespace one step further.
-pub(super) async fn empty_terminating(server: &Server) {
-    for (name, namespace) in server.store.list(&"namespaces".into(), "").1 {
-        if namespace["metadata"]["deletionTimestamp"].is_string() {
-            empty(server, &name, &namespace).await;
-        }
+/// Deletes everything inside a terminating namespace; when nothing is left, the namespace itself. Objects with finalizers are waited
+/// for. Whether that was all that can be done now.
+pub(super) async fn empty(server: &Server, name: &str, namespace: &Object) -> bool {
+    if namespace["metadata"]["deletionTimestamp"].is_null() {
+        return true;
     }
-}
-
-/// Deletes everything inside; when nothing is left, the namespace itself. Objects with finalizers are waited for.
-async fn empty(server: &Server, name: &str, namespace: &Object) {
-    let mut left = 0;
+    let (mut left, mut done) = (0, true);
     for kind in server.kinds.stored().filter(|k| k.namespaced) {
         for (path, object) in server.store.list(&kind.resource, name).1 {
             left += 1;
@@ -64,18 +59,20 @@ async fn empty(server: &Server, name: &str, namespace: &Object) {
                 Ok(delete::Deleted::Waiting(_)) => {}
                 Err(f) if f.code == 404 => left -= 1,
                 Err(failure) => {
-                    tracing::warn!(%failure, namespace = name, "an object of a terminating namespace stays")
+                    tracing::warn!(%failure, namespace = name, "an object of a terminating namespace stays");
+                    done = false;
                 }
             }
         }
     }
     if left > 0 || namespace["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
-        return;
+        return done;
     }
-    // a lost race is seen as a change and leads here again
     if let Err(error) = without_finalizers(&server.store, name, &json!([])).await {
         tracing::debug!(%error, namespace = name, "the namespace is not finalized yet");
+        done = false;
     }
+    done
 }
 
 /// Sets spec.finalizers; a terminating namespace without any ends.

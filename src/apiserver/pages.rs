@@ -8,6 +8,7 @@ use super::{
     call::{Server, not_this_method},
     discovery,
     failure::Failure,
+    kinds::Kinds,
     negotiate::{self, Form},
     openapi,
     options::Query,
@@ -25,13 +26,8 @@ const CHECKS: &[&str] = &["ping", "store"];
 pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) -> Result<Answer, Failure> {
     let segments: Vec<&str> = page.trim_matches('/').split('/').collect();
     let kinds = &server.kinds;
-    let get = matches!(parts.method.as_str(), "GET" | "HEAD");
-    if !get {
-        let known = matches!(segments[..], ["version" | "api" | "apis" | "healthz" | "livez" | "readyz"]);
-        return match known {
-            true => Err(not_this_method()),
-            false => Ok(Answer::no_such_page()),
-        };
+    if !matches!(parts.method.as_str(), "GET" | "HEAD") && is_for_reading(kinds, &segments) {
+        return Err(not_this_method());
     }
     // documents of discovery are JSON alone, however they are asked for
     if matches!(segments[0], "api" | "apis") && segments.len() > 1 {
@@ -44,10 +40,24 @@ pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) 
         ["api", "v1"] => found(discovery::resources(kinds, "", "v1")),
         ["apis", group] => found(discovery::group(kinds, group)),
         ["apis", group, version] => found(discovery::resources(kinds, group, version)),
-        ["openapi", "v3"] => Answer::json(200, &openapi::index(kinds)),
-        ["openapi", "v3", ref rest @ ..] => found(openapi::document(kinds, &rest.join("/"))),
+        ["openapi", "v3"] => Ok(Answer::json(200, &openapi::index(kinds))?.typed(answer::TEXT)),
+        ["openapi", "v3", ref rest @ ..] => match openapi::document(kinds, &rest.join("/")) {
+            Some(document) => Answer::json(200, &document),
+            None => Ok(Answer::Text { code: 404, body: String::new() }),
+        },
         [""] => Answer::json(200, &json!({"paths": paths(server)})),
         _ => Ok(Answer::no_such_page()),
+    }
+}
+
+/// Whether a page takes no other method than GET. The others, as with the real server, do not look at it.
+fn is_for_reading(kinds: &Kinds, segments: &[&str]) -> bool {
+    match segments {
+        ["version"] | ["api", ..] => true,
+        ["apis", group, version] => {
+            kinds.iter().any(|kind| kind.group == *group && kind.version == *version && !kind.is_custom())
+        }
+        _ => false,
     }
 }
 
@@ -58,12 +68,7 @@ fn found(document: Option<Value>) -> Result<Answer, Failure> {
 fn discovered(server: &Server, parts: &Parts, core: bool) -> Result<Answer, Failure> {
     let accept = answer::text(&parts.headers, header::ACCEPT);
     match negotiate::form(accept, &[Form::Discovery])? {
-        Form::Discovery => match Answer::json(200, &discovery::aggregated(&server.kinds, core))? {
-            Answer::Json { code, body, warnings, .. } => {
-                Ok(Answer::Json { code, body, warnings, content_type: AGGREGATED })
-            }
-            other => Ok(other),
-        },
+        Form::Discovery => Ok(Answer::json(200, &discovery::aggregated(&server.kinds, core))?.typed(AGGREGATED)),
         _ if core => {
             let here = answer::text(&parts.headers, header::HOST);
             Answer::json(

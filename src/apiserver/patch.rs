@@ -23,7 +23,8 @@ pub fn merge_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
 
 /// `object` after a JSON patch given as the request's body. Which operation fails is not told, as by the real server.
 pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
-    let operations = match parse(body)? {
+    // a test compares numbers as they are written
+    let operations = match super::decode::json_as_written(body).map_err(undecodable)? {
         Value::Array(operations) => operations,
         Value::Null => vec![],
         other => return Err(mistyped(&other, "[]handlers.jsonPatchOp")),
@@ -42,6 +43,7 @@ pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
         let operation = serde_json::from_value(operation).map_err(|_| Failure::unprocessable())?;
         step(&mut object, operation)?;
     }
+    super::decode::whole(&mut object);
     Ok(object)
 }
 
@@ -112,8 +114,11 @@ fn missing_member(object: &Value, path: &str) -> bool {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Failure> {
-    let decoded = super::decode::json(body);
-    decoded.map(|d| d.object).map_err(|fault| Failure::bad_request(format!("error decoding patch: {fault}")))
+    super::decode::json(body).map(|d| d.object).map_err(undecodable)
+}
+
+fn undecodable(fault: super::decode::Fault) -> Failure {
+    Failure::bad_request(format!("error decoding patch: {fault}"))
 }
 
 fn mistyped(value: &Value, wanted: &str) -> Failure {
@@ -155,6 +160,18 @@ mod tests {
         assert_eq!(patched(json!({"-1": 5}), json!([{"op": "remove", "path": "/-1"}])), Ok(json!({})));
         assert_eq!(patched(json!({}), json!([{"op": "add", "path": "", "value": {}}])), Err(422));
         assert_eq!(patched(json!({"a": 1}), Value::Null), Ok(json!({"a": 1})));
+    }
+
+    #[test]
+    fn a_number_is_tested_as_it_is_written_and_stored_as_what_it_is() {
+        let test = |number: &str| {
+            let body = format!(r#"[{{"op": "test", "path": "/a", "value": {number}}}]"#);
+            json_patch(&json!({"a": 1}), body.as_bytes()).map_err(|failure| failure.code)
+        };
+        assert_eq!(test("1"), Ok(json!({"a": 1})));
+        assert_eq!(test("1.0"), Err(422));
+        let set = br#"[{"op": "add", "path": "/a", "value": 2.0}, {"op": "test", "path": "/a", "value": 2.0}]"#;
+        assert_eq!(json_patch(&json!({}), set).unwrap().to_string(), r#"{"a":2}"#);
     }
 
     #[test]

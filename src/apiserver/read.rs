@@ -160,7 +160,7 @@ pub(super) async fn page(call: &Call<'_>) -> Result<Page, Failure> {
         store.list(resource, namespace)
     };
     // version 0 means "anything you have at hand", and then all of it
-    let limit = if version == "0" && token.is_empty() { 0 } else { limit };
+    let limit = if version == "0" { 0 } else { limit };
     Ok(cut(all, &start, limit, revision, &selection))
 }
 

@@ -44,8 +44,15 @@ pub(super) fn answer(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
 
 fn user_info(user: &User) -> Value {
     let mut info = json!({"username": user.name, "groups": user.groups});
+    let mut extra = user.extra.clone();
     if !user.credential.is_empty() {
-        info["extra"] = json!({"authentication.kubernetes.io/credential-id": [user.credential]});
+        extra.insert("authentication.kubernetes.io/credential-id".into(), vec![user.credential.clone()]);
+    }
+    if !extra.is_empty() {
+        info["extra"] = json!(extra);
+    }
+    if !user.uid.is_empty() {
+        info["uid"] = json!(user.uid);
     }
     info
 }
@@ -79,7 +86,14 @@ fn access_status(access: &Access, user: &User, spec: &Value) -> Result<Value, Fa
             access.allows(user, action)
         }
         (false, true) => access.allows_path(user, &text(path, "verb"), &text(path, "path")),
-        _ => {
+        (true, true) => {
+            // shown as the type without JSON names that it is inside the real server
+            let shown = json!({"Path": text(path, "path"), "Verb": text(path, "verb")});
+            let why = "cannot be specified in combination with resourceAttributes";
+            let cause = Cause::invalid("spec.nonResourceAttributes", &shown, why);
+            return Err(Failure::invalid("authorization.k8s.io", "", "", vec![cause]));
+        }
+        (false, false) => {
             let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             let cause = Cause::invalid("spec.resourceAttributes", resource, why);
             return Err(Failure::invalid("authorization.k8s.io", "", "", vec![cause]));

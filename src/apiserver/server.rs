@@ -11,8 +11,10 @@ use super::{
     answer::{self, Answer, Style},
     body,
     call::{Call, Server, not_this_method},
+    delegated::bearer,
     delete,
     failure::Failure,
+    impersonation,
     kinds::{Kind, Nature},
     negotiate::{self, Form},
     options::Query,
@@ -58,9 +60,9 @@ impl Server {
         let name = selected.as_ref().and_then(FieldSelector::name);
         let route = path::route(&parts.method, &decoded, watching, name);
         let user = match (&self.authority, user) {
-            (Authority::Own(_), Some(user)) => impersonated(user, parts)?,
-            // credentials that are nobody's; only certificates are known here
-            (Authority::Own(_), None) if parts.headers.contains_key(header::AUTHORIZATION) => {
+            (Authority::Own(_), Some(user)) => impersonation::spoken_for(user, &parts.headers)?,
+            // a token that is nobody's: only certificates are known here
+            (Authority::Own(_), None) if bearer(answer::text(&parts.headers, header::AUTHORIZATION)).is_some() => {
                 return Err(Failure::unauthorized());
             }
             (Authority::Own(_), None) => User::anonymous(),
@@ -69,7 +71,8 @@ impl Server {
         match route {
             Route::Other(page) => {
                 let verb = parts.method.as_str().to_lowercase();
-                if !is_public(&page) && !self.authority.allows_path(&user, &verb, &page).await? {
+                let open = verb == "get" && is_public(&page);
+                if !open && !self.authority.allows_path(&user, &verb, &page).await? {
                     let why = format!("User {:?} cannot {verb} path {page:?}", user.name);
                     return Err(Failure::plain(403, "Forbidden", format!("forbidden: {why}")).with_causes(vec![]));
                 }
@@ -199,21 +202,4 @@ fn forbidden(user: &User, r: &Request) -> Failure {
     let why =
         format!("User {:?} cannot {} resource {resource:?} in API group {:?} {place}", user.name, r.verb, r.group);
     Failure::forbidden(&r.group, &r.resource, &r.name, &why)
-}
-
-/// The user in whose name an administrator speaks (`kubectl --as`).
-fn impersonated(user: User, parts: &Parts) -> Result<User, Failure> {
-    let name = parts.headers.get("impersonate-user").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if name.is_empty() {
-        return Ok(user);
-    }
-    if !user.may_impersonate() {
-        let why = format!(
-            "User {:?} cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
-            user.name
-        );
-        return Err(Failure::forbidden("", "users", name, &why));
-    }
-    let groups = parts.headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned);
-    Ok(User::new(name.to_owned(), groups.collect()))
 }

@@ -34,7 +34,9 @@ const NAME_ATTEMPTS: usize = 7;
 pub(super) async fn create(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
     let decoded = body::decode(call.kind, call.content_type(), bytes)?;
     let options = options::read(call.query, "CreateOptions", false)?;
-    identity::check_version(call, &decoded.object)?;
+    if !call.kind.is_custom() {
+        identity::check_version(call, &decoded.object)?;
+    }
     let mut warnings = vec![];
     let object = admit::fields(call, decoded, &options, Fields::Body, &mut warnings)?;
     match create_decoded(call, object, &options, &mut warnings).await {
@@ -49,6 +51,7 @@ async fn create_decoded(
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Answer, Failure> {
+    identity::check_version(call, &object)?;
     identity::check_namespace(call, &object)?;
     let object = insert(call, object, options, false, warnings).await?;
     show(call, 201, &object)
@@ -104,7 +107,9 @@ async fn insert(
 pub(super) async fn replace(call: &Call<'_>, bytes: &[u8]) -> Result<Answer, Failure> {
     let decoded = body::decode(call.kind, call.content_type(), bytes)?;
     let options = options::read(call.query, "UpdateOptions", false)?;
-    identity::check_version(call, &decoded.object)?;
+    if !call.kind.is_custom() {
+        identity::check_version(call, &decoded.object)?;
+    }
     let mut warnings = vec![];
     let object = admit::fields(call, decoded, &options, Fields::Body, &mut warnings)?;
     match replace_decoded(call, object, &options, &mut warnings).await {
@@ -119,6 +124,7 @@ async fn replace_decoded(
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Answer, Failure> {
+    identity::check_version(call, &object)?;
     identity::check_namespace(call, &object)?;
     identity::check_name(call, &object)?;
     if call.kind.nature == Nature::Namespace && call.request.subresource == "finalize" {

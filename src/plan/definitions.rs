@@ -1,6 +1,6 @@
 //! Whether the definition of a kind may take the place of the one that a cluster has. A definition is widened and never
-//! narrowed: what is stored, or written by somebody's newer tool, must go on being accepted. Compares versions, fields, their
-//! types and listed values; limits, patterns and rules are not compared.
+//! narrowed: what is stored, or written or asked by somebody's newer tool, must go on being accepted. Compares versions, fields,
+//! their types, listed values and what can be selected; limits, patterns and rules are not compared.
 
 use serde_json::Value;
 
@@ -49,6 +49,12 @@ fn lost(old: &Value, new: &Value) -> Vec<String> {
         if version["served"] == true && same["served"] != true {
             lost.push(format!("serving of version {name}"));
         }
+        let selectable = |of: &Value| items(&of["selectableFields"]).to_vec();
+        let kept = selectable(same);
+        let gone = selectable(version).into_iter().filter(|field| !kept.contains(field));
+        lost.extend(
+            gone.map(|field| format!("{name} selection by {}", text(&field["jsonPath"]).trim_start_matches('.'))),
+        );
         let schema = |of: &Value| of["schema"]["openAPIV3Schema"].clone();
         fields(&schema(version), &schema(same), name, &mut lost);
     }
@@ -106,7 +112,7 @@ mod tests {
     use super::*;
 
     fn definition() -> Value {
-        json!({"spec": {"versions": [{"name": "v1", "served": true, "schema": {"openAPIV3Schema": {
+        json!({"spec": {"versions": [{"name": "v1", "served": true, "selectableFields": [{"jsonPath": ".spec.a"}], "schema": {"openAPIV3Schema": {
             "type": "object",
             "properties": {"spec": {"type": "object", "required": ["a"], "properties": {
                 "a": {"type": "string", "enum": ["x", "y"]},
@@ -137,6 +143,7 @@ mod tests {
             with(&format!("{SPEC}/properties/new"), json!({"type": "string"})),
             with(&format!("{SPEC}/properties/a/enum"), json!(["x", "y", "z"])),
             with(&format!("{SPEC}/required"), Value::Null),
+            with("/spec/versions/0/selectableFields", json!([{"jsonPath": ".spec.b"}, {"jsonPath": ".spec.a"}])),
             with(&format!("{SPEC}/description"), json!("said better")),
             with(&format!("{SPEC}/properties/map/x-kubernetes-preserve-unknown-fields"), json!(true)),
         ];
@@ -155,6 +162,7 @@ mod tests {
             (with(&format!("{SPEC}/properties/map/additionalProperties"), Value::Null), "v1 spec.map{}"),
             (with(&format!("{SPEC}/properties/a/enum"), json!(["x"])), "v1 spec.a: \"y\""),
             (with(&format!("{SPEC}/required"), json!(["a", "map"])), "v1 spec without map"),
+            (with("/spec/versions/0/selectableFields", Value::Null), "v1 selection by spec.a"),
             (with("/spec/versions/0/served", json!(false)), "serving of version v1"),
             (with("/spec/versions", json!([])), "version v1"),
         ];

@@ -115,7 +115,8 @@ fn inspect(node: &Node, value: &Value, path: String, out: &mut Vec<String>) {
             for (name, value) in object {
                 match node.member(name) {
                     Some(node) => inspect(node, value, format!("{path}.{name}"), out),
-                    None => out.push(format!("{path}.{name}: field not declared in schema")),
+                    // the first one is told, and what comes after it is not looked at
+                    None => return out.push(format!("{path}.{name}: field not declared in schema")),
                 }
             }
         }
@@ -154,10 +155,7 @@ fn mismatch(node: &Node, value: &Value) -> Option<String> {
     if node.types.is_empty() || node.types.iter().any(fits) {
         return None;
     }
-    let got = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let got = crate::apiserver::shown::go(value);
     let kind = match value {
         Value::String(_) => "string",
         Value::Bool(_) => "bool",

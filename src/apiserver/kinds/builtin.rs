@@ -5,7 +5,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ALL_VERBS, Column, Kind, Nature, Scale,
+    ALL_VERBS, Column, Kind, Nature, SELECTABLE, Scale,
     definition::{AGE, NAME},
 };
 use crate::apiserver::{metadata::NameRule, schema::Schema};
@@ -200,7 +200,7 @@ fn build(spec: Spec) -> Option<Kind> {
         (_, group) => format!("{}.{group}", spec.plural).into(),
     };
     let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-    let mut selectable = owned(&["metadata.name", "metadata.namespace"]);
+    let mut selectable = owned(&SELECTABLE);
     selectable.extend(owned(spec.fields));
     Some(Kind {
         group: spec.group.into(),

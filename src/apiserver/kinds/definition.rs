@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{BadDefinition, CUSTOM_VERBS, Column, Kind, Nature, Scale};
+use super::{BadDefinition, CUSTOM_VERBS, Column, Kind, Nature, SELECTABLE, Scale};
 use crate::apiserver::{metadata::NameRule, schema::Schema};
 
 /// Reads one CRD document; it must have exactly one version, as conversion between versions is not served.
@@ -35,7 +35,7 @@ pub(super) fn kind(crd: &Value) -> Result<Kind, BadDefinition> {
         status_subresource: version["subresources"]["status"].is_object(),
         resource: format!("{plural}.{group}").into(),
         columns: columns(&version["additionalPrinterColumns"]),
-        selectable: ["metadata.name", "metadata.namespace"].map(str::to_owned).into_iter().chain(own).collect(),
+        selectable: SELECTABLE.map(str::to_owned).into_iter().chain(own).collect(),
         version: text(&version["name"], "spec.versions[].name")?,
         scale: Scale::of(&version["subresources"]["scale"]),
         verbs: CUSTOM_VERBS,

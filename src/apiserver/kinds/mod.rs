@@ -26,6 +26,9 @@ pub(super) const ALL_VERBS: &[&str] =
 pub(super) const CUSTOM_VERBS: &[&str] =
     &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
+/// Fields that a field selector may name of every kind.
+const SELECTABLE: [&str; 2] = ["metadata.name", "metadata.namespace"];
+
 /// What makes a kind different from a plain custom kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -103,6 +106,11 @@ impl Kind {
 
     pub(super) fn gvk(&self) -> Value {
         json!({"group": self.group, "version": self.version, "kind": self.kind})
+    }
+
+    /// The selectable fields that not every kind has.
+    pub(super) fn own_selectable(&self) -> impl Iterator<Item = &str> {
+        self.selectable.iter().map(String::as_str).filter(|field| !SELECTABLE.contains(field))
     }
 
     pub(super) fn is_custom(&self) -> bool {

@@ -172,7 +172,9 @@ impl Database {
         while let Some(row) = rows.next().map_err(failed)? {
             let (resource, path, body): (String, String, Vec<u8>) = row.try_into().map_err(failed)?;
             let object = parse(&resource, &path, &body)?;
-            state.objects.insert(Key { resource: resource.into(), path }, object);
+            let key = Key { resource: resource.into(), path };
+            state.agenda.note(&key, None, Some(&object));
+            state.objects.insert(key, object);
         }
         let mut statement = self
             .connection

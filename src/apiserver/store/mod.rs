@@ -1,6 +1,7 @@
 //! The object store: committed objects and the watch log in memory, mirrored in SQLite by one writer thread.
-//! It knows keys, versions and bytes; it knows nothing of kinds, schemas or HTTP.
+//! It knows keys, versions, bytes, and who names whom as its owner; it knows nothing of kinds, schemas or HTTP.
 
+mod agenda;
 mod disk;
 mod history;
 mod writer;
@@ -9,7 +10,7 @@ mod writer;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, PoisonError, RwLock, mpsc},
     thread::JoinHandle,
@@ -18,6 +19,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
+use agenda::Agenda;
 pub use disk::OpenError;
 use history::Log;
 pub(super) use history::{Change, EventType};
@@ -73,12 +75,13 @@ pub(super) struct TooOld {
     pub(super) oldest: u64,
 }
 
-/// All committed state. Replaced only by the writer thread, after the transaction.
+/// All committed state. Replaced only by the writer thread, after the transaction; housekeeping takes from the agenda.
 #[derive(Debug, Default)]
 struct State {
     revision: u64,
     objects: BTreeMap<Key, Object>,
     log: Log,
+    agenda: Agenda,
 }
 
 /// Handle on the store; share it by `Arc`.
@@ -88,6 +91,9 @@ pub(super) struct Store {
     revisions: watch::Receiver<u64>,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    /// Objects that were read, for tests of what a change costs.
+    #[cfg(test)]
+    pub(super) objects_read: std::sync::atomic::AtomicUsize,
 }
 
 impl Store {
@@ -106,7 +112,14 @@ impl Store {
             .name("api-store".into())
             .spawn(move || writer::run(database, &shared, &announce, &inbox))
             .map_err(OpenError::Thread)?;
-        Ok(Store { state, revisions, jobs: Some(jobs), writer: Some(writer) })
+        Ok(Store {
+            state,
+            revisions,
+            jobs: Some(jobs),
+            writer: Some(writer),
+            #[cfg(test)]
+            objects_read: std::sync::atomic::AtomicUsize::new(0),
+        })
     }
 
     /// Writes durably. The answer is the object as stored (for `Remove`: as it was last, at the version of its end).
@@ -129,6 +142,7 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Object> {
+        self.count(1);
         self.read(|s| s.objects.get(key).cloned())
     }
 
@@ -139,7 +153,9 @@ impl Store {
 
     /// Objects of a resource (of one namespace, unless empty) in list order, and the version they are of.
     pub(super) fn list(&self, resource: &Arc<str>, namespace: &str) -> (u64, Vec<(String, Object)>) {
-        self.read(|s| (s.revision, s.range(resource, namespace)))
+        let listed = self.read(|s| (s.revision, s.range(resource, namespace)));
+        self.count(listed.1.len());
+        listed
     }
 
     /// The same as it was at `revision`, rebuilt by undoing the log.
@@ -170,9 +186,34 @@ impl Store {
         })
     }
 
+    /// What housekeeping has to look at since it last asked; at first all that may concern it.
+    pub(super) fn take_due(&self) -> BTreeSet<Key> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).agenda.take()
+    }
+
+    /// Makes a key due again that could not be dealt with.
+    pub(super) fn put_back(&self, key: Key) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).agenda.put_back(key);
+    }
+
+    /// The objects that name this uid as an owner's.
+    pub(super) fn dependents(&self, uid: &str) -> Vec<(Key, Object)> {
+        let found: Vec<(Key, Object)> = self.read(|s| {
+            s.agenda.dependents(uid).filter_map(|key| Some((key.clone(), s.objects.get(key)?.clone()))).collect()
+        });
+        self.count(found.len());
+        found
+    }
+
     /// Tells when a later version has been committed.
     pub(super) fn revisions(&self) -> watch::Receiver<u64> {
         self.revisions.clone()
+    }
+
+    /// Counts objects that were read; outside of tests nobody asks.
+    fn count(&self, _objects: usize) {
+        #[cfg(test)]
+        self.objects_read.fetch_add(_objects, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
@@ -196,6 +237,16 @@ impl Drop for Store {
 }
 
 impl State {
+    /// Makes a change part of what is served.
+    fn commit(&mut self, change: Arc<Change>) {
+        let replaced = match &change.after {
+            Some(object) => self.objects.insert(change.key.clone(), object.clone()),
+            None => self.objects.remove(&change.key),
+        };
+        self.agenda.note(&change.key, replaced.as_deref(), change.after.as_deref());
+        self.log.push(change);
+    }
+
     fn range(&self, resource: &Arc<str>, namespace: &str) -> Vec<(String, Object)> {
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let from = Key { resource: resource.clone(), path: prefix.clone() };

@@ -120,11 +120,7 @@ fn store(
     database.commit(&Batch { changes: &changes, revision, oldest })?;
     let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
     for change in changes {
-        match &change.after {
-            Some(object) => state.objects.insert(change.key.clone(), object.clone()),
-            None => state.objects.remove(&change.key),
-        };
-        state.log.push(change);
+        state.commit(change);
     }
     state.revision = revision;
     drop(state);

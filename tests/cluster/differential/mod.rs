@@ -4,6 +4,7 @@
 mod allowed;
 mod compare;
 mod normal;
+mod openapi;
 mod planted;
 mod play;
 mod script;

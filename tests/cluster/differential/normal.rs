@@ -16,7 +16,7 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| regex(r"\d{4}-\d\d-\d\dT\d\d:\d\
 /// of certificates.
 static NOISE: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
     [
-        (regex(r"\b(gen-|Gen_|long-x+)[a-z0-9]{5}\b"), "$1*****"),
+        (regex(r"\b([Gg]en[-_]\.?|long-x+|x{58})[a-z0-9]{5}\b"), "$1*****"),
         (regex(r"(in record\W+|[vV]ersion\W+)\d+( \(\d+\)|, current: \d+)?"), "${1}N"),
         (regex(r"(localhost|127\.0\.0\.1):\d+"), "HOST"),
         (regex(r"^\ds$"), "<age>"),
@@ -49,8 +49,7 @@ impl Normal {
     }
 
     pub(super) fn value(&mut self, value: &Value) -> Value {
-        let listed = (value["kind"] == "APIResourceList").then(|| comparable_list(value));
-        match listed.as_ref().unwrap_or(value) {
+        match value {
             Value::String(text) => Value::String(self.text(text)),
             Value::Array(items) => Value::Array(items.iter().map(|item| self.value(item)).collect()),
             Value::Object(fields) => Value::Object(
@@ -71,6 +70,10 @@ impl Normal {
 
     fn metadata(&mut self, metadata: &Map<String, Value>) -> Value {
         let mut metadata = metadata.clone();
+        if let Some(entries) = metadata.get_mut("managedFields").and_then(Value::as_array_mut) {
+            // those of one second have no order of their own
+            entries.sort_by_key(|entry| ["manager", "operation", "subresource"].map(|name| entry[name].to_string()));
+        }
         if let Some(uid) = metadata.get("uid").and_then(Value::as_str)
             && !self.uids.contains_key(uid)
         {
@@ -111,13 +114,14 @@ impl Normal {
 }
 
 /// The resources of a group have no order that one can rely on; `scale` is a class that the embedded API leaves out.
-fn comparable_list(list: &Value) -> Value {
-    let mut list = list.clone();
-    if let Some(resources) = list["resources"].as_array_mut() {
+pub(super) fn sort_resources(answer: &mut Value) {
+    if answer["kind"] != "APIResourceList" {
+        return;
+    }
+    if let Some(resources) = answer["resources"].as_array_mut() {
         resources.retain(|resource| resource["kind"] != "Scale");
         resources.sort_by_key(|resource| resource["name"].to_string());
     }
-    list
 }
 
 fn sorted_faults(text: String) -> String {

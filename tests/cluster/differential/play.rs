@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    normal::Normal,
+    normal::{Normal, sort_resources},
     planted::Planted,
     script::Request,
     wire::{Endpoint, Line, Received, Sent},
@@ -148,6 +148,7 @@ impl Player {
             answer.insert("object".into(), text.into());
             return answer;
         };
+        sort_resources(&mut object);
         for (name, pointer) in &request.capture {
             if let Some(text) = look(&object, pointer).as_str() {
                 self.known.insert(name.clone(), text.to_owned());
@@ -163,7 +164,7 @@ impl Player {
         } else if let Some(managed) =
             object.get_mut("metadata").and_then(|m| m.as_object_mut()?.remove("managedFields"))
         {
-            answer.insert("managedFields".into(), by_manager(managed));
+            answer.insert("managedFields".into(), managed);
         }
         answer.insert("object".into(), object);
         answer
@@ -220,14 +221,6 @@ fn aged(token: &str) -> String {
 
 fn kind(headers: &HeaderMap) -> Value {
     headers.get("content-type").map_or(Value::Null, |kind| String::from_utf8_lossy(kind.as_bytes()).into())
-}
-
-/// Entries of one second have no order of their own.
-fn by_manager(mut managed: Value) -> Value {
-    if let Some(entries) = managed.as_array_mut() {
-        entries.sort_by_key(|entry| ["manager", "operation", "subresource"].map(|name| entry[name].to_string()));
-    }
-    managed
 }
 
 /// Moves what a failure says from the object into aspects of their own.

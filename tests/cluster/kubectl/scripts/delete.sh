@@ -16,6 +16,8 @@ metadata:
 spec: {command: run}
 Y
 }
+# waits for the end of a program; what that prints hangs on whether it is over already
+gone() { kubectl wait --for=delete "program/$1" --timeout=60s > /dev/null; run kubectl get program "$1"; }
 run kubectl create -f program.yaml
 run kubectl delete program git --dry-run=server
 run kubectl delete program git --dry-run=client
@@ -25,10 +27,10 @@ run kubectl delete program git --ignore-not-found
 run kubectl delete -f program.yaml
 run owned background
 run kubectl delete program background
-run kubectl wait --for=delete program/background-kid --timeout=60s
+gone background-kid
 run owned background-asked
 run kubectl delete program background-asked --cascade=background
-run kubectl wait --for=delete program/background-asked-kid --timeout=60s
+gone background-asked-kid
 run owned foreground
 run kubectl delete program foreground --cascade=foreground
 run kubectl get program foreground-kid
@@ -41,7 +43,7 @@ run kubectl delete program blocked --cascade=foreground --wait=false
 run kubectl wait --for='jsonpath={.metadata.deletionTimestamp}' program/blocked-kid --timeout=60s
 run kubectl get program blocked -o 'jsonpath={.metadata.finalizers}'
 run kubectl patch program blocked-kid --type=merge -p '{"metadata":{"finalizers":null}}'
-run kubectl wait --for=delete program/blocked --timeout=60s
+gone blocked
 run kubectl delete program orphan-kid --cascade=sideways
 run kubectl delete program orphan-kid --grace-period=0
 run kubectl delete program orphan-kid --now

@@ -14,6 +14,10 @@ run kubectl get programs -l 'team in (a'
 run kubectl get programs --field-selector metadata.name=git -o name
 run kubectl get programs --field-selector spec.mode=Once -o name
 run kubectl get programs --field-selector spec.command=x
+run kubectl get advertisements --field-selector spec.program=hello
+run kubectl get programs.waybill.dev --field-selector spec.packageRef=hello,spec.disabled=false -o name
+run kubectl get distributions --field-selector spec.package!=hello
+run kubectl get collections --field-selector spec.query=true
 run kubectl get programs git none
 run kubectl get program none
 run kubectl get nonsense
