@@ -2,7 +2,6 @@
 //! distribution points and access points all join this way; what they do afterwards is not decided here.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -351,16 +350,6 @@ async fn enrol(url: &str, ca_sha256: Digest, request: &EnrolRequest) -> Result<E
 
 fn read(path: &Path) -> Result<Option<String>, SessionError> {
     secret_file::read(path).map_err(|error| SessionError::Secret(path.to_owned(), error))
-}
-
-/// Makes a state directory for this user alone.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn make_state(state: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
-    fs::set_permissions(state, fs::Permissions::from_mode(0o700))
 }
 
 /// What this machine calls itself.
