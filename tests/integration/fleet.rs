@@ -291,7 +291,6 @@ fn typed(site: &Site) {
 
     for (words, expected) in [
         (&["messages", "--client", "nobody"][..], "there is no client 'nobody'"),
-        (&["messages", "--advertisement", "nothing"], "there is no advertisement default/nothing"),
         (&["messages", "--component", "DistributionPoint", "--severity", "error"], "no message matches"),
     ] {
         let (code, shown, said) = run(words, Stdio::piped());
@@ -304,6 +303,13 @@ fn typed(site: &Site) {
             "{words:?}: {said}"
         );
     }
+    for words in [&["messages", "--advertisement", "nothing"][..], &["log", "nothing", "c-1"]] {
+        let (code, shown, said) = run(words, Stdio::piped());
+        let expected = "there is no advertisement default/nothing";
+        assert!(code == Some(1) && shown.is_empty() && said.contains(expected), "{words:?}: {shown}{said}");
+    }
+    let (code, shown, _) = run(&["why", "nothing", "c-1"], Stdio::piped());
+    assert!(code == Some(1) && shown.contains("no such advertisement") && !shown.contains("policy"), "{shown}");
     let (code, shown, said) = run(&["clients"], Stdio::piped());
     assert!(code == Some(0) && said.is_empty() && shown.starts_with("ID   HOSTNAME  "), "{shown}{said}");
 }
