@@ -24,6 +24,7 @@ mod finish;
 mod job;
 mod narrate;
 mod owner;
+mod past;
 mod place;
 mod poll;
 mod sender;

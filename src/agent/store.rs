@@ -155,12 +155,12 @@ impl Store {
         })
     }
 
-    /// Writes a run and what is to be reported of it together, and forgets the request that it honours once its program
+    /// Writes a run and all that is to be reported of it together, and forgets the request that it honours once its program
     /// has started or never will; the run by its directory, so that a second time changes the same row.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put_run(&self, run_dir: &str, run: &PastRun, report: Option<&Report>) -> Result<(), StoreError> {
+    pub fn put_run(&self, run_dir: &str, run: &PastRun, reports: &[Report]) -> Result<(), StoreError> {
         let program = run.key.program.to_string();
         let text = serde_json::to_string(run)?;
         self.with(|connection| {
@@ -179,7 +179,7 @@ impl Store {
             if let (true, Occurrence::Request(id)) = (honoured, &run.key.occurrence) {
                 tx.execute("DELETE FROM requests WHERE id = ?1", [id])?;
             }
-            if let Some(report) = report {
+            for report in reports {
                 outbox::write(&tx, report)?;
             }
             tx.commit()?;

@@ -37,6 +37,7 @@ fn past(program: &str) -> PastRun {
         started_at: Timestamp::UNIX_EPOCH,
         outcome: None,
         state: RunState::Running,
+        exit_code: None,
         source_version: 1,
         program_digest: "d".into(),
     }
@@ -48,9 +49,9 @@ fn a_run_is_one_row_and_its_message_comes_with_it() {
     let path = scratch.path().join("agent.db");
     let store = Store::open(&path).unwrap();
     let mut run = past("install");
-    store.put_run("d/1", &run, Some(&report(Some(RunState::Running)))).unwrap();
+    store.put_run("d/1", &run, &[report(Some(RunState::Running))]).unwrap();
     run.outcome = Some(RunOutcome::Succeeded);
-    store.put_run("d/1", &run, None).unwrap();
+    store.put_run("d/1", &run, &[]).unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.history(&run.key.program).unwrap(), [run]);
@@ -119,10 +120,10 @@ fn a_request_is_kept_once_and_goes_with_its_run() {
     let mut run = past("install");
     run.key.occurrence = Occurrence::Request("1".into());
     run.state = RunState::Waiting;
-    store.put_run("d/1", &run, None).unwrap();
+    store.put_run("d/1", &run, &[]).unwrap();
     assert_eq!(store.requests().unwrap().len(), 1, "its program may yet turn out not to have started");
     run.state = RunState::Running;
-    store.put_run("d/1", &run, None).unwrap();
+    store.put_run("d/1", &run, &[]).unwrap();
     assert!(store.requests().unwrap().is_empty());
     assert_eq!(store.unfinished().unwrap(), ["d/1"]);
 }

@@ -14,6 +14,7 @@ use crate::{
     model::{
         identity::ObjectName,
         message::{self, Component, MessageType, Severity, StatusMessage},
+        reason::Reason,
     },
     trust::identity::Role,
     wire::status::BATCH_MESSAGES_MAX,
@@ -140,7 +141,10 @@ fn store_one(
     insert(tx, &origin, &message)?;
     let advertisement = message.attributes.get(message::ADVERTISEMENT).and_then(|name| ObjectName::parse(name));
     if let (Some(client), Some(advertisement), Some(state)) = (client, advertisement, message.state) {
-        summaries::count_advertisement(tx, &advertisement, state, 1)?;
+        // What ran before the offer came was counted then, or for another advertisement.
+        if message.reason != Some(Reason::AlreadyRan) {
+            summaries::count_advertisement(tx, &advertisement, state, 1)?;
+        }
         status::fold(tx, client, &advertisement, state, &message, place, received_ms)?;
     }
     Ok(())

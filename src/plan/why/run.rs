@@ -30,6 +30,10 @@ pub struct RunFacts {
     pub expires: Option<Timestamp>,
 }
 
+/// What helps a program whose dependency failed: that one is not run for it a second time.
+const DEPENDENCY_REMEDY: &str = "It waits for that program to succeed on this client: mend it, and have it run again by an \
+                                 advertisement of its own, for instance with a new rerunToken";
+
 /// How the run stands.
 pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
     let Some(run) = run else {
@@ -47,6 +51,9 @@ pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
             let reason = run.reason.unwrap_or(Reason::SupervisorLost);
             let remedy = "it does not run again by itself; see what it did, then set a new rerunToken";
             step("run", Standing::Unknown, Some(reason), format!("{text}. {remedy}"))
+        }
+        state if state.is_failure() && run.reason == Some(Reason::DependencyFailed) => {
+            step("run", Standing::Failed, run.reason, format!("{text}. {DEPENDENCY_REMEDY}"))
         }
         state if state.is_failure() => {
             let reason = run.reason.unwrap_or(Reason::ExitCode);
