@@ -21,6 +21,7 @@ pub mod store;
 
 mod attempts;
 mod finish;
+mod guests;
 mod job;
 mod narrate;
 mod owner;

@@ -2,6 +2,7 @@
 
 mod before;
 mod kill;
+mod local;
 pub(crate) mod machine;
 mod output;
 pub(crate) mod site;
