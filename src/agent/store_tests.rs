@@ -72,6 +72,28 @@ fn numbers_go_on_after_everything_was_acknowledged() {
 }
 
 #[test]
+fn a_damaged_database_is_named_with_what_helps() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("agent.db");
+    let store = Store::open(&path).unwrap();
+    for number in 0..200 {
+        store.put_run(&format!("d/{number}"), &past("install"), &[report(None)]).unwrap();
+    }
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let mut holed = whole.clone();
+    holed[8_192..16_384].fill(0xaa);
+    for bytes in [&b"not a database, and long enough to be looked at as one: not a database"[..], &holed] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged(named) if *named == path), "{error}");
+        assert!(error.to_string().contains("may run a second time"), "{error}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(Store::open(&path).unwrap().latest_runs(500).unwrap().len(), 200);
+}
+
+#[test]
 fn a_newer_layout_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("agent.db");

@@ -44,6 +44,12 @@ pub enum SecretFileError {
         /// Whose it is.
         owner: u32,
     },
+    /// The file holds something else than text.
+    #[error("{} is no text: this is not a file that Waybill wrote, or it is damaged", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is too large to be a secret of ours.
     #[error("{} is larger than {MAX_SECRET_BYTES} bytes: this is not a file that Waybill wrote", path.display())]
     TooLarge {
@@ -71,12 +77,12 @@ pub fn read(path: &Path) -> Result<Option<String>, SecretFileError> {
     if metadata.mode() & 0o007 != 0 {
         return Err(SecretFileError::OpenToOthers { path: path.to_owned() });
     }
-    let mut text = String::new();
-    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_SECRET_BYTES {
+    let mut bytes = Vec::new();
+    file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err(SecretFileError::TooLarge { path: path.to_owned() });
     }
-    Ok(Some(text))
+    String::from_utf8(bytes).map(Some).map_err(|_| SecretFileError::NotText { path: path.to_owned() })
 }
 
 /// Stores a secret with mode 0600, durably: after a crash at any instant the file holds the old or the new content.
