@@ -159,7 +159,7 @@ fn l2_a_failure_counts_across_advertisements_too() {
     // Nothing is assigned, so nothing has failed.
     case.offer.assignments.clear();
     case.offer.user_may_start = true;
-    assert_eq!(case.at(60), Decision::Settled { state: RunState::WillNotRerun, reason: Reason::AlreadyRan });
+    assert_eq!(case.at(60), Decision::Wait { reason: Reason::WaitingForUser, until: None });
 }
 
 #[test]

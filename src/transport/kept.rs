@@ -104,6 +104,7 @@ mod tests {
             crate::content::durable::replace(&Session::path(state), bytes, 0o600).unwrap();
             named("session.json");
         }
+        fs::remove_file(Session::path(state)).unwrap();
         for bytes in [&b""[..], b"no key", b"\xff\xfe"] {
             crate::content::durable::replace(&Session::key_path(state), bytes, 0o600).unwrap();
             named("device.key");
