@@ -121,12 +121,14 @@ async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
              it with `waybill agent run --join join.json --state DIR`"
         ));
     }
-    let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "LAST SEEN", "LABELS"]);
+    let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "COPIED", "LAST SEEN", "LABELS"]);
     for one in &clients {
         let status = &one.data["status"];
         let labels: Vec<String> = one.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut cells = vec![one.name_any()];
-        cells.extend(["hostname", "os", "agentVersion", "blocked", "lastSeen"].map(|member| cell(status, member)));
+        cells.extend(
+            ["hostname", "os", "agentVersion", "blocked", "copied", "lastSeen"].map(|member| cell(status, member)),
+        );
         cells.push(labels.join(","));
         table.row(cells);
     }

@@ -1,6 +1,6 @@
 //! Joining when something is in the way: a site that is not there yet, an identity that is damaged.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::Value;
 
@@ -36,6 +36,40 @@ fn a_machine_that_starts_before_its_site_waits_and_a_refusal_ends_it() {
     let output = world.command(&words).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("was used up; create another"), "{said}");
+}
+
+#[test]
+fn a_copied_state_is_noticed_and_shown() {
+    let mut world = World::new();
+    world.package("tool", 1);
+    world.advertise("tool");
+    world.start("site");
+    world.join(&["client"]);
+    world.until("it has run", |world| world.lines().get("tool 1") == Some(&1));
+    let clients = |world: &World| world.list("/apis/fleet.waybill.dev/v1alpha1/clients");
+    world.until("its outcome is known", |world| {
+        let rows = world.list("/apis/fleet.waybill.dev/v1alpha1/namespaces/default/clientstatuses");
+        rows.iter().any(|row| row["status"]["state"] == "Succeeded")
+    });
+    assert_eq!(clients(&world)[0]["status"]["copied"], false);
+    world.stop("client");
+    let copied = Command::new("cp").arg("-a").arg(world.path("client")).arg(world.path("copy")).status().unwrap();
+    assert!(copied.success());
+    world.start("client");
+    world.start_as("copy", &["agent", "run", "--state", "copy", "--config", "agent.json"]);
+    world.package("tool", 2);
+    world.until("it is noticed", |world| clients(world)[0]["status"]["copied"] == true);
+    assert_eq!(clients(&world).len(), 1);
+    world.package("tool", 3);
+    world.until("both go on", |world| world.lines().get("tool 3") == Some(&2));
+    let said = |words: &[&str]| {
+        let output = world.command(&[words, &["--state", "site"]].concat()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let warnings = said(&["messages", "--component", "Security", "--severity", "warning"]);
+    assert_eq!(warnings.matches("its state directory was copied to another machine").count(), 1, "{warnings}");
+    let status = said(&["status"]);
+    assert!(status.contains(&format!("Two machines report as client {}", id(&world))), "{status}");
 }
 
 #[test]
