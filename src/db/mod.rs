@@ -18,6 +18,7 @@ pub mod status;
 pub mod summaries;
 pub mod sweep;
 pub mod tokens;
+pub mod undeclared;
 pub mod versions;
 
 mod change;
