@@ -155,6 +155,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ag
     parts.spawn(sender::run(shared.clone()));
     parts.spawn(upkeep::send_inventory(shared.clone()));
     parts.spawn(upkeep::renew_certificate(shared.clone()));
+    parts.spawn(upkeep::tidy_regularly(shared.clone()));
     parts.spawn(socket::serve(shared.clone(), socket));
     loop {
         tokio::select! {
