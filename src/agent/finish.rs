@@ -155,7 +155,11 @@ fn judge(state: &State, success_codes: &[i32]) -> Verdict {
                 detail.clone(),
             ),
             Ending::CouldNotStart { reason, detail } => {
-                let detail = format!("{}: {detail}", reason.explanation().trim_end_matches('.'));
+                let detail = match reason {
+                    // The detail says all of it, and so does the message.
+                    Reason::NotAllowed | Reason::StartFailed => detail.clone(),
+                    _ => format!("{}: {detail}", reason.explanation().trim_end_matches('.')),
+                };
                 over(Failed, RunState::PrepareFailed, detail, None)
             }
         },
@@ -344,6 +348,23 @@ async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_nothing_was_started_is_said_once() {
+        let said = |reason, detail: &str| {
+            let ending = Ending::CouldNotStart { reason, detail: detail.into() };
+            let end = State::Ended(End { ending, ended_at: clock::now(), output_bytes: 0 });
+            let Verdict::Over { state, detail, .. } = judge(&end, &[0]) else { panic!("{reason:?} is an end") };
+            assert_eq!(state, RunState::PrepareFailed);
+            detail
+        };
+        let refused = "the agent's configuration does not allow /bin/bash";
+        assert_eq!(said(Reason::NotAllowed, refused), refused);
+        assert_eq!(
+            said(Reason::ProgramNotFound, "x"),
+            "The program file does not exist in the package or may not be used: x"
+        );
+    }
 
     #[test]
     fn an_end_that_nobody_saw_says_how_it_was_lost() {

@@ -261,12 +261,23 @@ fn show(shared: &Shared, offer: &Offer, now: Timestamp) -> Result<OfferView, Age
         program: offer.program.program.clone(),
         state: standing.state,
         reason: standing.reason,
-        explanation: standing.reason.explanation().to_owned(),
+        explanation: explanation(&standing).to_owned(),
         next: assigned.chain(rest).filter(|at| *at > now).min(),
         expires: offer.expires,
         assigned: !offer.assignments.is_empty(),
         user_may_start: offer.user_may_start,
     })
+}
+
+/// Where an offer stands, in words for who uses the machine.
+fn explanation(standing: &Standing) -> &'static str {
+    match (standing.state, standing.reason) {
+        (RunState::Succeeded, Reason::Succeeded) => "The program succeeded on this machine.",
+        (RunState::Succeeded, Reason::AlreadyRan) => "The program succeeded on this machine before this offer came.",
+        (RunState::Accepted, _) => "The offer was received.",
+        (RunState::Running, _) => "The program runs.",
+        (_, reason) => reason.explanation(),
+    }
 }
 
 fn start(shared: &Shared, name: &str, uid: u32) -> Result<Answer, AgentError> {
@@ -335,6 +346,14 @@ pub fn occasion(run: &PastRun) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_success_on_the_machine_is_told_as_one() {
+        let of = |state, reason| explanation(&Standing { state, reason });
+        assert!(of(RunState::Succeeded, Reason::Succeeded).contains("succeeded on this machine"));
+        assert!(of(RunState::Accepted, Reason::Succeeded).contains("received"));
+        assert_eq!(of(RunState::Failed, Reason::ExitCode), Reason::ExitCode.explanation());
+    }
 
     #[tokio::test]
     async fn what_lies_at_the_sockets_place_is_named_and_left_alone() {

@@ -212,6 +212,14 @@ fn what_a_failed_client_waits_for() {
         "what the client said. It waits for that program to succeed on this client: mend it",
     );
     check(
+        |facts| {
+            let run = ran(RunState::Failed, Some(Reason::ExitCode));
+            facts.run = Some(RunFacts { text: "it said so.".into(), ..run });
+        },
+        failed(Reason::ExitCode),
+        "it said so. It waits for",
+    );
+    check(
         |facts| facts.run = Some(ran(RunState::Failed, Some(Reason::AlreadyRan))),
         failed(Reason::AlreadyRan),
         "a new source version",
