@@ -1,3 +1,5 @@
+//! Directories by mode, link and owner: what is made, what is refused, and that what is refused stays as it was.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
