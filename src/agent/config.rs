@@ -9,7 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::run::ticket::DEFAULT_SYSTEM_PATHS;
+use super::{DEFAULT_CONFIG, run::ticket::DEFAULT_SYSTEM_PATHS};
+use crate::content::private;
 
 /// The agent's local configuration. Every field may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,29 +43,67 @@ pub enum ConfigError {
     /// It is no configuration.
     #[error("{0} is no agent configuration")]
     Parse(PathBuf, #[source] serde_json::Error),
+    /// It is named, and not there.
+    #[error("{0} does not exist; leave --config out to run with what is built in, or name the file that is meant")]
+    Missing(PathBuf),
+    /// It is a directory, a device or the like.
+    #[error("{0} is no file; name the configuration with --config")]
+    NoFile(PathBuf),
+    /// Somebody else owns it.
+    #[error("{path} belongs to user {owner}, who must not decide this; run: chown root {path}", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// Others may write it.
-    #[error("{0} belongs to another user or may be written by others; run: chown root {0} && chmod 644 {0}")]
-    Unsafe(PathBuf),
+    #[error("{0} may be written by others; run: chmod go-w {0}")]
+    Writable(PathBuf),
+    /// A command that no program can ever name.
+    #[error(
+        "{0} allows the command {1}, which is no absolute path and can never be called; write all of it, as in /usr/bin/dpkg"
+    )]
+    Relative(PathBuf, PathBuf),
 }
 
 impl LocalConfig {
-    /// Reads the file; defaults if there is none.
+    /// Reads the file that is named, or the one at the usual place, if there is one.
     ///
     /// # Errors
     /// [`ConfigError`]: an agent must not run with another configuration than its owner meant.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |error| ConfigError::Read(path.to_owned(), error);
-        let metadata = match fs::metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(failed(error)),
+    pub fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+        match named {
+            Some(path) => Self::load(path),
+            None => match Self::load(Path::new(DEFAULT_CONFIG)) {
+                Err(ConfigError::Missing(_)) => Ok(Self::default()),
+                done => done,
+            },
+        }
+    }
+
+    fn load(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
+            _ => ConfigError::Read(path.to_owned(), error),
         };
-        let own = rustix::process::geteuid().as_raw();
-        if (metadata.uid() != 0 && metadata.uid() != own) || metadata.mode() & 0o022 != 0 {
-            return Err(ConfigError::Unsafe(path.to_owned()));
+        let metadata = fs::metadata(path).map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(ConfigError::NoFile(path.to_owned()));
+        }
+        if !private::is_ours(&metadata) {
+            return Err(ConfigError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return Err(ConfigError::Writable(path.to_owned()));
         }
         let bytes = fs::read(path).map_err(failed)?;
-        serde_json::from_slice(&bytes).map_err(|error| ConfigError::Parse(path.to_owned(), error))
+        let config: Self =
+            serde_json::from_slice(&bytes).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+        match config.system_paths.iter().find(|command| !command.is_absolute()) {
+            Some(command) => Err(ConfigError::Relative(path.to_owned(), command.clone())),
+            None => Ok(config),
+        }
     }
 }
 
@@ -78,14 +117,19 @@ mod tests {
     fn a_file_that_others_may_write_is_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("agent.json");
-        assert_eq!(LocalConfig::load(&path).unwrap(), LocalConfig::default());
+        assert!(matches!(LocalConfig::find(Some(&path)), Err(ConfigError::Missing(_))), "it was asked for");
+        for odd in [scratch.path(), Path::new("/dev/null")] {
+            assert!(matches!(LocalConfig::load(odd), Err(ConfigError::NoFile(_))), "nobody must chmod {odd:?}");
+        }
         fs::write(&path, r#"{"allowRoot": true}"#).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(LocalConfig::load(&path).unwrap().allow_root);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(matches!(LocalConfig::load(&path), Err(ConfigError::Unsafe(_))));
+        assert!(matches!(LocalConfig::load(&path), Err(ConfigError::Writable(_))));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(&path, r#"{"allowrot": true}"#).unwrap();
         assert!(matches!(LocalConfig::load(&path), Err(ConfigError::Parse(..))));
+        fs::write(&path, r#"{"systemPaths": ["/bin/sh", "bash"]}"#).unwrap();
+        assert!(matches!(LocalConfig::load(&path), Err(ConfigError::Relative(_, odd)) if odd == Path::new("bash")));
     }
 }

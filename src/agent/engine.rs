@@ -10,7 +10,7 @@ use super::{
     attempts::Turn,
     job::{self, Job},
     messages::About,
-    policy,
+    past, policy,
     shared::Shared,
     store::Standing,
     view::{Step, View},
@@ -107,9 +107,13 @@ fn look_at(shared: &Arc<Shared>, view: &View, offer: &Offer) -> Result<Option<Ti
             }
             Ok(until)
         }
+        Step::Other(Decision::Failed { state, reason, until }) => {
+            past::failed(shared, view, offer, said.as_ref(), Standing { state, reason }, until)?;
+            Ok(until)
+        }
         Step::Other(Decision::Settled { state, reason }) => {
             if state != RunState::Expired || view.was_visible(offer, said.as_ref()) {
-                shared.say(view.about(offer), Standing { state, reason }, "")?;
+                past::settled(shared, view, offer, said.as_ref(), Standing { state, reason })?;
             }
             Ok(None)
         }

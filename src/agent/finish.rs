@@ -12,6 +12,7 @@ use super::{
     AgentError,
     messages::About,
     narrate,
+    outbox::Report,
     policy::Policy,
     run::{
         self, End, Ending, Intent, LossCause, Recovered, RunHandle, State, journal,
@@ -28,7 +29,7 @@ use crate::{
         state::{RunOutcome, RunState},
     },
     plan::run::{PastRun, reason_of},
-    wire::policy::ReportOutput,
+    wire::policy::{Offer, ReportOutput},
 };
 
 /// Bytes of output sent along at most.
@@ -58,6 +59,7 @@ impl Run {
             outcome: None,
             // Until its program has started.
             state: RunState::Waiting,
+            exit_code: None,
             source_version: intent.source_version,
             program_digest: intent.program_digest.clone(),
         };
@@ -75,9 +77,27 @@ impl Run {
             .for_dependency(self.for_dependency)
     }
 
+    /// What there is to say of it, made by `report`: under the advertisement that it was started for, and under the program's
+    /// own as well if it ran as a dependency of another.
+    fn reports(&self, shared: &Shared, report: impl Fn(About) -> Report) -> Result<Vec<Report>, AgentError> {
+        let mut reports = vec![report(self.about())];
+        if !self.for_dependency {
+            return Ok(reports);
+        }
+        let program = &self.past.key.program;
+        let offers = shared.store.get::<Policy>(POLICY)?.map(|policy| policy.body.offers).unwrap_or_default();
+        let now = clock::now();
+        let visible = |offer: &&Offer| offer.program == *program && offer.start.is_none_or(|start| start <= now);
+        for offer in offers.iter().filter(visible) {
+            let own = About::of(&offer.advertisement, program, Some(self.past.source_version));
+            reports.push(report(own));
+        }
+        Ok(reports)
+    }
+
     /// Writes that there is a run, which tells nobody anything yet.
     fn write_prepared(&self, shared: &Shared) -> Result<(), AgentError> {
-        Ok(shared.store.put_run(&self.key(), &self.past, None)?)
+        Ok(shared.store.put_run(&self.key(), &self.past, &[])?)
     }
 
     /// Writes that its program has started, once that is proven, and once. Whether it is written.
@@ -89,9 +109,9 @@ impl Run {
         if known.is_none_or(|known| known.outcome.is_none() && known.state != RunState::Running) {
             let past = PastRun { state: RunState::Running, ..self.past.clone() };
             let standing = Standing { state: RunState::Running, reason: Reason::Progressing };
-            let report = self.about().report(standing, "", at);
-            shared.store.put_run(&self.key(), &past, Some(&report))?;
-            narrate::standing(&report.message, None);
+            let reports = self.reports(shared, |about| about.report(standing.clone(), "", at))?;
+            shared.store.put_run(&self.key(), &past, &reports)?;
+            narrate::standing(&reports[0].message, None);
             shared.outbox.notify_one();
         }
         Ok(true)
@@ -135,7 +155,11 @@ fn judge(state: &State, success_codes: &[i32]) -> Verdict {
                 detail.clone(),
             ),
             Ending::CouldNotStart { reason, detail } => {
-                let detail = format!("{}: {detail}", reason.explanation().trim_end_matches('.'));
+                let detail = match reason {
+                    // The detail says all of it, and so does the message.
+                    Reason::NotAllowed | Reason::StartFailed => detail.clone(),
+                    _ => format!("{}: {detail}", reason.explanation().trim_end_matches('.')),
+                };
                 over(Failed, RunState::PrepareFailed, detail, None)
             }
         },
@@ -218,12 +242,14 @@ fn write_ended(
         }
         Verdict::Over { outcome, state, detail, exit_code } => (outcome, state, detail, exit_code),
     };
-    let past = PastRun { outcome: Some(outcome), state, ..run.past.clone() };
+    let past = PastRun { outcome: Some(outcome), state, exit_code, ..run.past.clone() };
     let output = wants_output(shared, outcome)?.then(|| output(&run.run_dir)).flatten();
-    let standing = Standing { state, reason: reason_of(state) };
-    let report = run.about().exit_code(exit_code).output(output).report(standing, &detail, clock::now());
-    shared.store.put_run(&run.key(), &past, Some(&report))?;
-    narrate::standing(&report.message, None);
+    let (standing, now) = (Standing { state, reason: reason_of(state) }, clock::now());
+    let reports = run.reports(shared, |about| {
+        about.exit_code(exit_code).output(output.clone()).report(standing.clone(), &detail, now)
+    })?;
+    shared.store.put_run(&run.key(), &past, &reports)?;
+    narrate::standing(&reports[0].message, None);
     shared.outbox.notify_one();
     shared.wake.notify_one();
     super::upkeep::after_run(shared);
@@ -239,8 +265,9 @@ fn wants_output(shared: &Shared, outcome: RunOutcome) -> Result<bool, AgentError
     })
 }
 
+/// What it wrote; empty if that is nothing, so that the site can tell it from output that was not asked for.
 fn output(run_dir: &Path) -> Option<String> {
-    let bytes = read_output(run_dir).ok().filter(|bytes| !bytes.is_empty())?;
+    let bytes = read_output(run_dir).ok()?;
     Some(printable(&bytes, OUTPUT_BYTES_MAX))
 }
 
@@ -321,6 +348,23 @@ async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_nothing_was_started_is_said_once() {
+        let said = |reason, detail: &str| {
+            let ending = Ending::CouldNotStart { reason, detail: detail.into() };
+            let end = State::Ended(End { ending, ended_at: clock::now(), output_bytes: 0 });
+            let Verdict::Over { state, detail, .. } = judge(&end, &[0]) else { panic!("{reason:?} is an end") };
+            assert_eq!(state, RunState::PrepareFailed);
+            detail
+        };
+        let refused = "the agent's configuration does not allow /bin/bash";
+        assert_eq!(said(Reason::NotAllowed, refused), refused);
+        assert_eq!(
+            said(Reason::ProgramNotFound, "x"),
+            "The program file does not exist in the package or may not be used: x"
+        );
+    }
 
     #[test]
     fn an_end_that_nobody_saw_says_how_it_was_lost() {

@@ -102,6 +102,19 @@ impl About {
         Report { message, standing: key.map(|key| (key, standing)) }
     }
 
+    /// Where this client stands with an offer whose program ran here before it came. Nothing has happened: it has no number of
+    /// SMS's, and the site counts it for nothing.
+    #[must_use]
+    pub fn ran_before(self, state: RunState, now: Timestamp) -> Report {
+        let exit = self.attributes.get(EXIT_CODE).map_or_else(String::new, |code| format!(", exit code {code}"));
+        let text = format!("program {} ran here before this offer came; it {}{exit}", self.program(), ended(state));
+        let mut report = self.report(Standing { state, reason: Reason::AlreadyRan }, "", now);
+        let severity = if state.is_failure() { Severity::Warning } else { Severity::Informational };
+        report.message =
+            StatusMessage { severity, message_type: MessageType::Detail, message_id: 0, text, ..report.message };
+        report
+    }
+
     /// A change of where this client stands with the offer. Output is cut until the message fits.
     #[must_use]
     pub fn state(self, state: RunState, reason: Reason, detail: &str, now: Timestamp) -> StatusMessage {
@@ -110,12 +123,12 @@ impl About {
         let what = match state {
             RunState::Accepted => format!("advertisement {} received", self.advertisement),
             RunState::Running => format!("program {program} started"),
-            RunState::Succeeded => format!("program {program} succeeded"),
-            RunState::Failed => format!("program {program} failed"),
-            RunState::TimedOut => format!("program {program} exceeded its maximum run time and was stopped"),
-            RunState::PrepareFailed => format!("program {program} could not be started"),
             RunState::ContentMismatch => format!("content of program {program} does not match its digest"),
-            RunState::Unknown => format!("program {program} was started and nobody knows how it ended"),
+            RunState::Succeeded
+            | RunState::Failed
+            | RunState::TimedOut
+            | RunState::PrepareFailed
+            | RunState::Unknown => format!("program {program} {}", ended(state)),
             RunState::Downloading => format!("content of program {program} is being fetched"),
             RunState::Waiting => format!("program {program} waits"),
             RunState::Retrying => format!("program {program} will be tried again"),
@@ -145,6 +158,17 @@ impl About {
         };
         fit(&mut message);
         message
+    }
+}
+
+/// How a run ended that left its advertisement there: what follows the program's name.
+pub(super) const fn ended(state: RunState) -> &'static str {
+    match state {
+        RunState::Succeeded => "succeeded",
+        RunState::TimedOut => "exceeded its maximum run time and was stopped",
+        RunState::PrepareFailed => "could not be started",
+        RunState::Unknown => "was started and nobody knows how it ended",
+        _ => "failed",
     }
 }
 

@@ -21,9 +21,12 @@ pub mod store;
 
 mod attempts;
 mod finish;
+mod guests;
 mod job;
 mod narrate;
 mod owner;
+mod past;
+mod place;
 mod poll;
 mod sender;
 mod start;
@@ -32,14 +35,11 @@ mod upkeep;
 mod view;
 
 use std::{
-    fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
-use rustix::fs::{FlockOperation, flock};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -52,7 +52,7 @@ use self::{
     attempts::Attempts, config::LocalConfig, content::Cache, link::Link, run::Launcher, session::Session,
     shared::Shared, store::Store,
 };
-use crate::{trust::identity::Role, wire::enrol::JoinFile};
+use crate::{content::private::NotPrivate, trust::identity::Role, wire::enrol::JoinFile};
 
 /// Where an agent keeps its state unless it is told otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/waybill/agent";
@@ -80,6 +80,15 @@ pub enum AgentError {
     /// The state directory.
     #[error("the state directory {0} cannot be used")]
     State(PathBuf, #[source] io::Error),
+    /// Others could reach into the state directory.
+    #[error("the state directory cannot be used")]
+    NotPrivate(#[from] NotPrivate),
+    /// The directory is another process's.
+    #[error("{0} is the state of another kind of process (it says '{1}'); give the agent a --state of its own")]
+    Foreign(PathBuf, String),
+    /// The directory is not empty and no agent's.
+    #[error("{0} is not empty and holds no agent's state; give an empty directory as --state")]
+    NotOurs(PathBuf),
     /// Another agent uses it.
     #[error("another agent is running on {0}; give each agent a state directory of its own with --state")]
     Busy(PathBuf),
@@ -120,9 +129,7 @@ pub fn default_socket(state: &Path) -> PathBuf {
 /// [`AgentError`], before anything is started; afterwards only if a part of the agent breaks.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), AgentError> {
     let Options { state, join, config, socket, launcher } = options;
-    let state = std::path::absolute(&state).map_err(|error| AgentError::State(state, error))?;
-    session::make_state(&state).map_err(|error| AgentError::State(state.clone(), error))?;
-    let _lock = lock(&state)?;
+    let (state, _lock) = place::open(&state)?;
     let store = Store::open(&state.join("agent.db"))?;
     let opened = tokio::select! {
         opened = Session::open(&state, join.as_ref(), Role::Client, &[]) => opened?,
@@ -148,6 +155,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ag
     parts.spawn(sender::run(shared.clone()));
     parts.spawn(upkeep::send_inventory(shared.clone()));
     parts.spawn(upkeep::renew_certificate(shared.clone()));
+    parts.spawn(upkeep::tidy_regularly(shared.clone()));
     parts.spawn(socket::serve(shared.clone(), socket));
     loop {
         tokio::select! {
@@ -194,16 +202,4 @@ fn assemble(
         programs: Attempts::default(),
         records: Attempts::default(),
     })
-}
-
-/// One process for each state directory.
-fn lock(state: &Path) -> Result<File, AgentError> {
-    let failed = |error| AgentError::State(state.to_owned(), error);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(state.join("lock"));
-    let lock = open.map_err(failed)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::Busy(state.to_owned())),
-        Err(error) => Err(failed(error.into())),
-    }
 }

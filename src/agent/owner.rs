@@ -88,10 +88,11 @@ mod tests {
             started_at: clock::now(),
             outcome: Some(RunOutcome::Succeeded),
             state: RunState::Succeeded,
+            exit_code: Some(0),
             source_version: 1,
             program_digest: "d".into(),
         };
-        store.put_run("/runs/1", &past, Some(&about.report(standing, "", clock::now()))).unwrap();
+        store.put_run("/runs/1", &past, &[about.report(standing, "", clock::now())]).unwrap();
         let request = Request { id: "r".into(), advertisement: "n/a".into(), user: "ann".into() };
         store.put_request(&request, clock::now()).unwrap();
         let outbox = store.outbox_id().unwrap();

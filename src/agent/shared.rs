@@ -17,6 +17,7 @@ use super::{
     link::Link,
     messages::{self, About},
     narrate,
+    outbox::Report,
     run::Launcher,
     session::Session,
     store::{Standing, Store, StoreError},
@@ -98,8 +99,12 @@ impl Shared {
         detail: &str,
         until: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let report = about.report(standing, detail, clock::now());
-        if self.store.say(&report)? {
+        self.say_report(&about.report(standing, detail, clock::now()), until)
+    }
+
+    /// As [`Shared::say_until`], of a report that is made already.
+    pub(super) fn say_report(&self, report: &Report, until: Option<Timestamp>) -> Result<(), StoreError> {
+        if self.store.say(report)? {
             narrate::standing(&report.message, until);
             self.outbox.notify_one();
         }

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixStream as BlockingStream,
     },
     path::{Path, PathBuf},
@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
 };
 
 use super::{
     AgentError,
+    guests::Guests,
     outbox::Request as StartRequest,
     policy::Policy,
     shared::Shared,
@@ -31,18 +31,19 @@ use super::{
 };
 use crate::{
     clock,
+    content::private,
     model::{reason::Reason, schedule::Assignment, state::RunState},
     plan::run::{Occurrence, PastRun},
     wire::policy::Offer,
 };
 
-/// Connections at the same time at most.
-const CONNECTIONS_MAX: usize = 16;
 /// A request is a verb and a name.
 const REQUEST_BYTES_MAX: u64 = 4 << 10;
 /// An answer is a list of offers or runs.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
-/// Time for a request to come and its answer to be taken.
+/// Time for a request to come: whoever connects has it ready.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for an answer to be taken, or to be waited for.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs that history shows at most.
 const HISTORY_MAX: u32 = 200;
@@ -143,24 +144,15 @@ pub(super) async fn serve(shared: Arc<Shared>, path: PathBuf) {
         match bind(&path) {
             Ok(listener) => break listener,
             Err(error) => {
-                tracing::error!(%error, socket = %path.display(), "local users cannot reach the agent; choose another place with --socket");
+                tracing::error!("local users cannot reach the agent: {:#}", anyhow::Error::from(error));
                 tokio::time::sleep(BIND_RETRY).await;
             }
         }
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let guests = Guests::default();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    if !matches!(tokio::time::timeout(TIMEOUT, connection(&shared, stream)).await, Ok(Ok(()))) {
-                        tracing::debug!("a local user's connection broke off");
-                    }
-                    drop(place);
-                });
-            }
+            Ok((stream, _)) => receive(&shared, &guests, stream),
             Err(error) => {
                 tracing::warn!(%error, "a local user's connection was not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -169,24 +161,64 @@ pub(super) async fn serve(shared: Arc<Shared>, path: PathBuf) {
     }
 }
 
-/// Only the owner of the state directory's lock comes here, so a socket that lies there is a dead agent's.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+/// Answers one connection in a task of its own, or turns it away if its user has too many.
+fn receive(shared: &Arc<Shared>, guests: &Guests, stream: UnixStream) {
+    let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { return };
+    let Some(guest) = guests.enter(uid) else {
+        let answer = Answer::Refused("too many connections of this user are open; try again".to_owned());
+        // Whoever does not take it is not waited for.
+        let _ = serde_json::to_vec(&answer).map(|bytes| stream.try_write(&[&bytes[..], b"\n"].concat()));
+        return;
+    };
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        if !matches!(tokio::time::timeout(TIMEOUT, connection(&shared, stream, uid)).await, Ok(Ok(()))) {
+            tracing::debug!("a local user's connection broke off");
+        }
+        drop(guest);
+    });
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+enum BindError {
+    /// Something else lies there.
+    #[error("{path} is {what} of user {owner}; remove it, or choose another place with --socket")]
+    Occupied { path: PathBuf, what: &'static str, owner: u32 },
+    /// The system refused.
+    #[error("no socket can be made at {0}; choose another place with --socket")]
+    Refused(PathBuf, #[source] io::Error),
+}
+
+/// Only the owner of the state directory's lock comes here, so a socket of its own that lies there is a dead agent's.
+fn bind(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |error| BindError::Refused(path.to_owned(), error);
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+        fs::create_dir_all(directory).map_err(failed)?;
     }
-    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        fs::remove_file(path)?;
+    if let Ok(metadata) = fs::symlink_metadata(path) {
+        let kind = metadata.file_type();
+        if !kind.is_socket() || !private::is_ours(&metadata) {
+            let what = match kind {
+                kind if kind.is_symlink() => "a symbolic link",
+                kind if kind.is_dir() => "a directory",
+                kind if kind.is_socket() => "a socket",
+                _ => "a file",
+            };
+            return Err(BindError::Occupied { path: path.to_owned(), what, owner: metadata.uid() });
+        }
+        fs::remove_file(path).map_err(failed)?;
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed)?;
     Ok(listener)
 }
 
-async fn connection(shared: &Shared, stream: UnixStream) -> io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
+async fn connection(shared: &Shared, stream: UnixStream, uid: u32) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let mut reader = tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(request) => answer(shared, &request, uid).unwrap_or_else(|error| {
             tracing::error!(error = %format!("{:#}", anyhow::Error::from(error)), "a local user was not answered");
@@ -229,12 +261,23 @@ fn show(shared: &Shared, offer: &Offer, now: Timestamp) -> Result<OfferView, Age
         program: offer.program.program.clone(),
         state: standing.state,
         reason: standing.reason,
-        explanation: standing.reason.explanation().to_owned(),
+        explanation: explanation(&standing).to_owned(),
         next: assigned.chain(rest).filter(|at| *at > now).min(),
         expires: offer.expires,
         assigned: !offer.assignments.is_empty(),
         user_may_start: offer.user_may_start,
     })
+}
+
+/// Where an offer stands, in words for who uses the machine.
+fn explanation(standing: &Standing) -> &'static str {
+    match (standing.state, standing.reason) {
+        (RunState::Succeeded, Reason::Succeeded) => "The program succeeded on this machine.",
+        (RunState::Succeeded, Reason::AlreadyRan) => "The program succeeded on this machine before this offer came.",
+        (RunState::Accepted, _) => "The offer was received.",
+        (RunState::Running, _) => "The program runs.",
+        (_, reason) => reason.explanation(),
+    }
 }
 
 fn start(shared: &Shared, name: &str, uid: u32) -> Result<Answer, AgentError> {
@@ -297,5 +340,34 @@ pub fn occasion(run: &PastRun) -> &'static str {
         Occurrence::Version(_) => "new version",
         Occurrence::Program(_) => "changed program",
         Occurrence::Request(_) => "user",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_on_the_machine_is_told_as_one() {
+        let of = |state, reason| explanation(&Standing { state, reason });
+        assert!(of(RunState::Succeeded, Reason::Succeeded).contains("succeeded on this machine"));
+        assert!(of(RunState::Accepted, Reason::Succeeded).contains("received"));
+        assert_eq!(of(RunState::Failed, Reason::ExitCode), Reason::ExitCode.explanation());
+    }
+
+    #[tokio::test]
+    async fn what_lies_at_the_sockets_place_is_named_and_left_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("agent.sock");
+        let refusal = || bind(&path).unwrap_err().to_string();
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        assert!(refusal().contains("agent.sock is a symbolic link of user"), "{}", refusal());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(refusal().contains("is a file of user") && refusal().contains("--socket"), "{}", refusal());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+        drop(bind(&path).unwrap());
+        bind(&path).expect("a dead agent's socket is no obstacle");
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{DEFAULT_CONFIG, DEFAULT_STATE, Options, config::LocalConfig, default_socket, run::Launcher};
+use super::{DEFAULT_STATE, Options, config::LocalConfig, default_socket, run::Launcher};
 use crate::wire::enrol::{JOIN_FILE_BYTES_MAX, JoinFile};
 
 /// How long blocking work may go on after the end; a download is continued by the next agent.
@@ -26,9 +26,9 @@ pub struct RunArgs {
     /// Where the agent keeps everything; made if it does not exist
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub state: PathBuf,
-    /// What the machine's owner decides: allowRoot, systemPaths, factsDirectory (JSON)
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-    pub config: PathBuf,
+    /// What the machine's owner decides: allowRoot, systemPaths, factsDirectory (JSON) [default: /etc/waybill/agent.json, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The socket of local users [default: the state directory's name with .sock]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub fn run_until_signalled(args: RunArgs, supervise: &[&str]) -> anyhow::Result<
     let join = args.join.as_deref().map(read_join).transpose()?;
     let options = Options {
         join,
-        config: LocalConfig::load(&args.config)?,
+        config: LocalConfig::find(args.config.as_deref())?,
         socket: args.socket.unwrap_or_else(|| default_socket(&args.state)),
         state: args.state,
         launcher: Launcher::this_executable(supervise),

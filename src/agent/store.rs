@@ -1,9 +1,12 @@
 //! The agent's own small database: policy as it was verified, history of runs, and (in [`super::outbox`]) status
 //! messages and users' requests. The journal of runs is the truth about what was started; see `run`.
 
-use std::{path::Path, sync::Mutex};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::outbox::{self, Report};
@@ -41,6 +44,12 @@ pub enum StoreError {
     /// SQLite.
     #[error("the agent's database failed")]
     Sqlite(#[from] rusqlite::Error),
+    /// It is no database, or a damaged one.
+    #[error(
+        "{0} is damaged; bring it back from a backup, or move it and what is called {0}-* away: then what ran on this machine is \
+         known only as far as its journal beside it goes back, and a program from before may run a second time"
+    )]
+    Damaged(PathBuf),
     /// Something in it cannot be read.
     #[error("the agent's database holds something unreadable")]
     Json(#[from] serde_json::Error),
@@ -71,12 +80,28 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_file(path).map_err(|error| match error {
+            StoreError::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
+                if matches!(failure.code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) =>
+            {
+                StoreError::Damaged(path.to_owned())
+            }
+            other => other,
+        })
+    }
+
+    fn open_file(path: &Path) -> Result<Self, StoreError> {
         durable::prepare_private(path)?;
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // What the outbox acknowledges to programs' users must survive a power cut.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(TABLES)?;
+        // A page that is only met later would stop the agent in the middle of something.
+        let sound: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+        if sound != "ok" {
+            return Err(StoreError::Damaged(path.to_owned()));
+        }
         let meta = |key: &str| -> rusqlite::Result<Option<i64>> {
             connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
         };
@@ -155,12 +180,12 @@ impl Store {
         })
     }
 
-    /// Writes a run and what is to be reported of it together, and forgets the request that it honours once its program
+    /// Writes a run and all that is to be reported of it together, and forgets the request that it honours once its program
     /// has started or never will; the run by its directory, so that a second time changes the same row.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put_run(&self, run_dir: &str, run: &PastRun, report: Option<&Report>) -> Result<(), StoreError> {
+    pub fn put_run(&self, run_dir: &str, run: &PastRun, reports: &[Report]) -> Result<(), StoreError> {
         let program = run.key.program.to_string();
         let text = serde_json::to_string(run)?;
         self.with(|connection| {
@@ -179,7 +204,7 @@ impl Store {
             if let (true, Occurrence::Request(id)) = (honoured, &run.key.occurrence) {
                 tx.execute("DELETE FROM requests WHERE id = ?1", [id])?;
             }
-            if let Some(report) = report {
+            for report in reports {
                 outbox::write(&tx, report)?;
             }
             tx.commit()?;

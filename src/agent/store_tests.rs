@@ -37,6 +37,7 @@ fn past(program: &str) -> PastRun {
         started_at: Timestamp::UNIX_EPOCH,
         outcome: None,
         state: RunState::Running,
+        exit_code: None,
         source_version: 1,
         program_digest: "d".into(),
     }
@@ -48,9 +49,9 @@ fn a_run_is_one_row_and_its_message_comes_with_it() {
     let path = scratch.path().join("agent.db");
     let store = Store::open(&path).unwrap();
     let mut run = past("install");
-    store.put_run("d/1", &run, Some(&report(Some(RunState::Running)))).unwrap();
+    store.put_run("d/1", &run, &[report(Some(RunState::Running))]).unwrap();
     run.outcome = Some(RunOutcome::Succeeded);
-    store.put_run("d/1", &run, None).unwrap();
+    store.put_run("d/1", &run, &[]).unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.history(&run.key.program).unwrap(), [run]);
@@ -68,6 +69,28 @@ fn numbers_go_on_after_everything_was_acknowledged() {
     let store = Store::open(&path).unwrap();
     store.say(&report(None)).unwrap();
     assert_eq!(store.outbox(10).unwrap()[0].0, 2, "a number used twice would be taken for a duplicate");
+}
+
+#[test]
+fn a_damaged_database_is_named_with_what_helps() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("agent.db");
+    let store = Store::open(&path).unwrap();
+    for number in 0..200 {
+        store.put_run(&format!("d/{number}"), &past("install"), &[report(None)]).unwrap();
+    }
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let mut holed = whole.clone();
+    holed[8_192..16_384].fill(0xaa);
+    for bytes in [&b"not a database, and long enough to be looked at as one: not a database"[..], &holed] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged(named) if *named == path), "{error}");
+        assert!(error.to_string().contains("may run a second time"), "{error}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(Store::open(&path).unwrap().latest_runs(500).unwrap().len(), 200);
 }
 
 #[test]
@@ -119,10 +142,10 @@ fn a_request_is_kept_once_and_goes_with_its_run() {
     let mut run = past("install");
     run.key.occurrence = Occurrence::Request("1".into());
     run.state = RunState::Waiting;
-    store.put_run("d/1", &run, None).unwrap();
+    store.put_run("d/1", &run, &[]).unwrap();
     assert_eq!(store.requests().unwrap().len(), 1, "its program may yet turn out not to have started");
     run.state = RunState::Running;
-    store.put_run("d/1", &run, None).unwrap();
+    store.put_run("d/1", &run, &[]).unwrap();
     assert!(store.requests().unwrap().is_empty());
     assert_eq!(store.unfinished().unwrap(), ["d/1"]);
 }

@@ -36,6 +36,8 @@ use crate::{
 const SENT_INVENTORY: &str = "inventory";
 /// Topic of the number of the last inventory.
 const INVENTORY_SEQUENCE: &str = "inventorySequence";
+/// Time between two looks at what may go, if no run ends.
+const TIDY_INTERVAL: Duration = Duration::from_secs(3_600);
 /// A distribution point that says nothing for this long is left for the next.
 const CONTENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -123,6 +125,14 @@ pub(super) fn link_client(session: &Session, state: &std::path::Path) -> Result<
 pub(super) fn content_client(session: &Session, state: &std::path::Path) -> Result<reqwest::Client, SessionError> {
     let timeouts = Timeouts { read: CONTENT_READ_TIMEOUT, ..Timeouts::default() };
     session.http(state, Listener::SiteOr(Role::Dp), timeouts)
+}
+
+/// Tidies now and then as well: what a program left running ends when nobody looks.
+pub(super) async fn tidy_regularly(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(TIDY_INTERVAL).await;
+        after_run(&shared);
+    }
 }
 
 /// Tidies after a run; what cannot be tidied now is tidied after the next one. Nobody waits for it: to remove a large tree

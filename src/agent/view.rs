@@ -20,7 +20,7 @@ use crate::{
         reason::Reason,
         schedule::{Assignment, Rerun},
     },
-    plan::run::{Decision, Facts, Occurrence, decide},
+    plan::run::{Decision, Facts, Occurrence, PastRun, decide},
     trust::envelope::Envelope,
     wire::{
         policy::Offer,
@@ -179,6 +179,20 @@ impl View {
             },
             other => Step::Other(other),
         })
+    }
+
+    /// The last run of the program that keeps this offer's from running: what it depends on, or what that depends on, and so on.
+    pub(super) fn failed_dependency(&self, shared: &Shared, offer: &Offer) -> Result<Option<PastRun>, AgentError> {
+        let mut offer = offer.clone();
+        for _ in 0..DEPENDENCY_DEPTH_MAX {
+            let Some((program, _)) = self.program(&offer) else { return Ok(None) };
+            let Some((identity, record)) = self.dependency(&offer, program) else { return Ok(None) };
+            if let Some(last) = shared.store.history(&identity)?.pop() {
+                return Ok(Some(last));
+            }
+            offer = dependency_offer(&offer, identity, record);
+        }
+        Ok(None)
     }
 
     /// The record that holds the program's dependency: its own, one that policy names for this, or another offer's.

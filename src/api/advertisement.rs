@@ -112,7 +112,7 @@ pub struct AdvertisementStatus {
     pub messages: Option<MessageCounts>,
 }
 
-/// Distinct clients by where they stand. Each client counts once.
+/// Distinct clients by where they stand. Each client counts once: the others add up to `targeted`.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientCounts {
@@ -126,9 +126,9 @@ pub struct ClientCounts {
     pub running: i64,
     /// Succeeded.
     pub succeeded: i64,
-    /// Failed, in whatever way.
+    /// Failed, in whatever way that is known.
     pub failed: i64,
-    /// Started it and do not know how it ended. Counted in failed too.
+    /// Started it and do not know how it ended. For the health they count as failed.
     pub unknown: i64,
     /// Will not run it: platform, expiry, already ran, withdrawn.
     pub not_running: i64,

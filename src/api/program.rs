@@ -66,7 +66,8 @@ pub struct ProgramSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z_][a-z0-9_-]*[$]?$"))]
     pub run_as: Option<String>,
-    /// The program and everything it started is stopped after this time, as `120m`.
+    /// The program and everything it started is asked to end (TERM) after this time, as `120m`, and killed 30 seconds later if
+    /// anything of it still runs. What a program that ends by itself leaves running, such as a service, is left alone.
     #[serde(default = "max_runtime")]
     #[schemars(schema_with = "schema::span")]
     pub max_runtime: Span,

@@ -37,7 +37,8 @@ pub struct SiteSpec {
     /// Stops the site from starting new work: no new jobs, no new offers. What is offered already stays offered.
     #[serde(default)]
     pub suspend: bool,
-    /// How long status messages are kept, as `720h`. Older ones are deleted; summaries of clients are not affected.
+    /// How long status messages are kept, as `720h`. Older ones are deleted; summaries of clients are not affected. Where
+    /// clients stand with an advertisement is kept so long after that was deleted.
     #[serde(default = "message_retention")]
     #[schemars(schema_with = "schema::span")]
     pub message_retention: Span,
@@ -133,13 +134,14 @@ pub struct SystemSummary {
     pub system: String,
     /// Its role: DistributionPoint or ClientAccessPoint.
     pub role: String,
-    /// OK, Warning or Critical.
+    /// OK; Warning with less than 10 GiB free, or a tenth of the size if that is less; Critical with half of that, or when
+    /// it does not report in time.
     pub state: String,
     /// Whether it reports in time.
     pub available: bool,
     /// The storage object: a drive's path; empty for a system without storage.
     pub storage: String,
-    /// Free space in KiB, rounded so that it does not change by itself all the time.
+    /// Free space in KiB, rounded down to a 64th of the size, 1 GiB at most, so that it does not change all the time.
     pub free_kib: i64,
     /// Size in KiB.
     pub total_kib: i64,

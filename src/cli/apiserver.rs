@@ -13,6 +13,7 @@ use super::point::stop_on_signal;
 use crate::{
     apiserver::{ApiServer, Callers, OpenError, Options, credentials::Credentials},
     clock,
+    content::private,
     gitops::document::describe,
     transport::{install_crypto, serving::Serving, tls::ServerTls},
     trust::ca::{SERVING_LIFETIME, USER_LIFETIME},
@@ -47,7 +48,7 @@ impl Apiserver {
     async fn serve(self) -> Result<()> {
         install_crypto();
         let Apiserver { state, listen, crds } = self;
-        make_private(&state).with_context(|| format!("cannot make the state directory {}", state.display()))?;
+        let state = private::make(&state).context("the state directory cannot be used")?;
         let definitions = crds.as_deref().map(read_definitions).transpose()?;
         let crds = match &definitions {
             Some(read) => read.iter().map(|(_, document)| document.clone()).collect(),
@@ -81,11 +82,6 @@ impl Apiserver {
         }
         Ok(())
     }
-}
-
-fn make_private(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// The kinds of waybill.dev.

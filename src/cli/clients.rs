@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
@@ -121,12 +121,14 @@ async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
              it with `waybill agent run --join join.json --state DIR`"
         ));
     }
-    let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "LAST SEEN", "LABELS"]);
+    let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "COPIED", "LAST SEEN", "LABELS"]);
     for one in &clients {
         let status = &one.data["status"];
         let labels: Vec<String> = one.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut cells = vec![one.name_any()];
-        cells.extend(["hostname", "os", "agentVersion", "blocked", "lastSeen"].map(|member| cell(status, member)));
+        cells.extend(
+            ["hostname", "os", "agentVersion", "blocked", "copied", "lastSeen"].map(|member| cell(status, member)),
+        );
         cells.push(labels.join(","));
         table.row(cells);
     }
@@ -146,11 +148,23 @@ impl Label {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
         let client = self.site.client().await?;
         let id = client_id(&client, &self.client).await?;
+        let clients = fleet(&client, "Client", None);
+        let before = clients.get(&id).await.map_err(said)?;
+        let missing: Vec<&str> = self
+            .labels
+            .iter()
+            .filter(|(key, value)| value.is_none() && !before.labels().contains_key(key))
+            .map(|(key, _)| key.as_str())
+            .collect();
+        if !missing.is_empty() {
+            bail!("{id} has no label {}; nothing was changed", missing.join(", "));
+        }
         let labels: Value = self.labels.into_iter().map(|(key, value)| (key, json!(value))).collect();
         let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
-        let after = fleet(&client, "Client", None).patch(&id, &PatchParams::default(), &patch).await.map_err(said)?;
+        let after = clients.patch(&id, &PatchParams::default(), &patch).await.map_err(said)?;
         let labels: Vec<String> = after.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
-        writeln!(out, "{id}: {}", labels.join(","))?;
+        let shown = if labels.is_empty() { "no labels".to_owned() } else { labels.join(",") };
+        writeln!(out, "{id}: {shown}")?;
         Ok(0)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kube::{Api, Client, ResourceExt, api::DynamicObject};
 
 use super::{
@@ -104,13 +104,9 @@ impl Messages {
         if let Some(given) = self.client.as_deref().filter(|_| !client_known) {
             return Ok(format!("{}, and no message is about it", no_client(given)));
         }
-        if let Some(full) = self.full_advertisement() {
+        if let Some(full) = self.full_advertisement().filter(|_| !self.follow) {
             let (namespace, name) = full.split_once('/').unwrap_or_default();
-            let api: Api<Advertisement> = Api::namespaced(client.clone(), namespace);
-            // What is no name at all is answered with a refusal, and does not exist either.
-            if !matches!(api.get_opt(name).await, Ok(Some(_))) {
-                return Ok(format!("there is no advertisement {}, and no message is about it", escaped(&full)));
-            }
+            check_advertisement(client, namespace, name).await?;
         }
         let so_far = if self.follow { "so far; waiting for the first" } else { "so far" };
         Ok(if self.filters() {
@@ -151,6 +147,16 @@ impl Messages {
         terms.retain(|term| !term.is_empty());
         terms.join(",")
     }
+}
+
+/// Refuses an advertisement that does not exist and that no message is about.
+pub(super) async fn check_advertisement(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    let api: Api<Advertisement> = Api::namespaced(client.clone(), namespace);
+    // What is no name at all is answered with a refusal, and does not exist either.
+    if matches!(api.get_opt(name).await, Ok(Some(_))) {
+        return Ok(());
+    }
+    bail!("there is no advertisement {}, and no message is about it", escaped(&format!("{namespace}/{name}")))
 }
 
 /// A field selector for messages whose members have these values, in which some letters have a meaning.

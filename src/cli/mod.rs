@@ -10,6 +10,7 @@ mod connection;
 mod crds;
 mod demo;
 mod dp;
+mod log;
 mod messages;
 mod out;
 mod point;

@@ -49,6 +49,9 @@ async fn gather(client: &Client) -> Result<Value> {
     let packages = list(&Api::<Package>::all(client.clone()), "", ROWS_MAX).await?;
     let advertisements = list(&Api::<Advertisement>::all(client.clone()), "", ROWS_MAX).await?;
     let locations = list(&fleet(client, "ContentLocation", None), "", ROWS_MAX).await?;
+    let copied = list(&fleet(client, "Client", None), "status.copied=true", ROWS_MAX).await?;
+    let copied: Vec<Value> =
+        copied.iter().map(|one| json!({"name": one.name_any(), "hostname": one.data["status"]["hostname"]})).collect();
     let packages: Vec<Value> = packages
         .iter()
         .map(|one| {
@@ -74,7 +77,7 @@ async fn gather(client: &Client) -> Result<Value> {
                 "systems": status["systems"]})
         })
         .collect();
-    Ok(json!({"sites": sites, "packages": packages, "advertisements": advertisements}))
+    Ok(json!({"sites": sites, "packages": packages, "advertisements": advertisements, "copiedClients": copied}))
 }
 
 fn ready_condition(status: &Value) -> Option<&Value> {
@@ -142,6 +145,14 @@ fn write(page: &Value, out: &mut impl Write) -> Result<()> {
     let held = held(page);
     if !held.is_empty() {
         section(out, "Held up", held)?;
+    }
+    for one in rows(page, "copiedClients") {
+        writeln!(
+            out,
+            "\nTwo machines report as client {} ({}), or its state went back: `waybill messages --component Security` says what to do",
+            escaped(&cell(one, "name")),
+            escaped(&cell(one, "hostname")),
+        )?;
     }
     section(out, "Packages", packages(page))?;
     section(out, "Package summary: distribution points", package_summary(page))?;

@@ -3,13 +3,12 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{
     connection::{Site, ask, block_on, client_id, find_client, fleet, no_client, said},
-    messages,
-    show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
+    log, messages,
+    show::{Output, Table, cell, escaped, on_terminal},
 };
 
 /// An advertisement and a client.
@@ -124,40 +123,17 @@ impl Log {
             if known.is_none() && said_of_it.is_empty() {
                 bail!(no_client(&given));
             }
+            if row.is_none() && said_of_it.is_empty() {
+                messages::check_advertisement(&client, &namespace, &advertisement).await?;
+            }
             match self.output {
                 Output::Json => {
                     let status = row.as_ref().map(|row| &row.data["status"]);
                     writeln!(out, "{:#}", json!({"messages": said_of_it, "status": status}))?;
                 }
-                Output::Table => log(&advertisement, id, &said_of_it, row.as_ref(), out)?,
+                Output::Table => log::write(&advertisement, id, &said_of_it, row.as_ref(), out)?,
             }
             Ok(u8::from(row.is_none()))
         })
     }
-}
-
-fn log(
-    advertisement: &str,
-    id: &str,
-    said_of_it: &[DynamicObject],
-    row: Option<&DynamicObject>,
-    out: &mut impl Write,
-) -> Result<()> {
-    for message in said_of_it {
-        writeln!(out, "{}", messages::line(message))?;
-    }
-    let id = escaped(id);
-    let Some(row) = row else {
-        let more = if said_of_it.is_empty() { "has said nothing about it" } else { "said what stands above" };
-        writeln!(out, "\n{id} is no target of {}, and {more}", escaped(advertisement))?;
-        return Ok(());
-    };
-    let status = &row.data["status"];
-    let exit = status["exitCode"].as_i64().map_or_else(String::new, |code| format!(", exit code {code}"));
-    writeln!(out, "\n{}{exit}", cell(status, "state"))?;
-    match status["output"].as_str() {
-        Some(output) => writeln!(out, "\nOutput of the last run:\n{}", escaped_lines(output))?,
-        None => writeln!(out, "The client sent no output (ClientAgentConfig reportOutput).")?,
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ pub mod durable;
 pub mod library;
 pub mod manifest;
 pub mod path;
+pub mod private;
 pub mod publish;
 pub mod tree;
 pub mod verify;

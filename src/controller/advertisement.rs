@@ -51,7 +51,8 @@ impl Reconciled for Advertisement {
         };
         let clients = count(&members, &rows);
         let stalled = matches!(outcome, Some(Outcome::Stalled(..)));
-        let health = advertisement_health(members.len(), usize::try_from(clients.failed).unwrap_or(0), stalled);
+        let failed = usize::try_from(clients.failed + clients.unknown).unwrap_or(0);
+        let health = advertisement_health(members.len(), failed, stalled);
         let messages = MessageCounts {
             received: number(messages.received),
             failed_to_start: number(messages.failed_to_start),
@@ -103,7 +104,7 @@ fn count(members: &BTreeSet<String>, rows: &[(String, RunState)]) -> ClientCount
             RunState::Rejected | RunState::Expired | RunState::WillNotRerun | RunState::Cancelled => {
                 counts.not_running += 1;
             }
-            RunState::Unknown => (counts.failed, counts.unknown) = (counts.failed + 1, counts.unknown + 1),
+            RunState::Unknown => counts.unknown += 1,
             RunState::PrepareFailed | RunState::ContentMismatch | RunState::TimedOut | RunState::Failed => {
                 counts.failed += 1;
             }
@@ -144,4 +145,20 @@ pub(crate) fn template(advertisement: &Advertisement) -> Result<OfferTemplate, S
         rerun_token: spec.rerun_token.clone(),
         suspended: spec.suspend,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_is_counted_once() {
+        let members: BTreeSet<String> = (0..=RunState::ALL.len()).map(|number| number.to_string()).collect();
+        let rows: Vec<_> =
+            RunState::ALL.iter().enumerate().map(|(number, state)| (number.to_string(), *state)).collect();
+        let counts = count(&members, &[rows, vec![("a former member".into(), RunState::Failed)]].concat());
+        let ClientCounts { targeted, no_status, waiting, running, succeeded, failed, unknown, not_running } = counts;
+        assert_eq!(targeted, no_status + waiting + running + succeeded + failed + unknown + not_running);
+        assert_eq!((targeted, no_status, failed, unknown), (17, 2, 4, 1));
+    }
 }

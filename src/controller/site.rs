@@ -16,7 +16,7 @@ use crate::{
         summaries::{self, ComponentStatus},
     },
     model::reason::Reason,
-    plan::summary::{Health, component_health, system_health},
+    plan::summary::{Health, component_health, shown_free_kib, system_health},
     trust::identity::Role,
 };
 
@@ -26,8 +26,6 @@ const SYNC_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 const COMPONENTS_MAX: usize = 64;
 /// See [`COMPONENTS_MAX`].
 const SYSTEMS_MAX: usize = 256;
-/// Free space is shown in steps of 1 GiB, so that an idle site's status does not change.
-const FREE_STEP_KIB: u64 = 1 << 20;
 
 impl Reconciled for Site {
     fn api(client: &kube::Client, _namespace: Option<&str>) -> Api<Self> {
@@ -134,7 +132,7 @@ fn system_summaries(points: &[PointRow], access_points: &[DeviceRow], now_ms: i6
         all.push(SystemSummary {
             system: access_point.name.clone(),
             role: "ClientAccessPoint".into(),
-            state: system_health(available, u64::MAX).as_str().to_owned(),
+            state: system_health(available, None).as_str().to_owned(),
             available,
             storage: String::new(),
             free_kib: 0,
@@ -147,10 +145,10 @@ fn system_summaries(points: &[PointRow], access_points: &[DeviceRow], now_ms: i6
             all.push(SystemSummary {
                 system: point.name.clone(),
                 role: "DistributionPoint".into(),
-                state: system_health(available, drive.free_bytes).as_str().to_owned(),
+                state: system_health(available, Some((drive.free_bytes, drive.total_bytes))).as_str().to_owned(),
                 available,
                 storage: drive.path.clone(),
-                free_kib: number(drive.free_bytes / 1024 / FREE_STEP_KIB * FREE_STEP_KIB),
+                free_kib: number(shown_free_kib(drive.free_bytes, drive.total_bytes)),
                 total_kib: number(drive.total_bytes / 1024),
             });
         }

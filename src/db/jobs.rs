@@ -202,6 +202,33 @@ pub fn forget_finished(tx: &mut Tx, before_ms: i64) -> Result<usize, DbError> {
     Ok(gone)
 }
 
+/// Cancels unfinished jobs whose Distribution and package are gone, in the caller's judgement. Gives how many.
+///
+/// # Errors
+/// If the database cannot be written.
+pub(super) fn cancel_orphans(
+    tx: &mut Tx,
+    now_ms: i64,
+    is_gone: impl Fn(&ObjectName, &ObjectName) -> bool,
+) -> Result<usize, DbError> {
+    let unfinished: Vec<JobRow> = {
+        let mut statement = tx.prepare_cached("SELECT * FROM jobs WHERE finished_ms IS NULL")?;
+        statement.query_map((), from_row)?.collect::<Result<_, _>>()?
+    };
+    let mut cancelled = 0;
+    for row in unfinished {
+        let name = |name: &String| ObjectName::new(&row.spec.namespace, name);
+        if is_gone(&name(&row.spec.distribution), &name(&row.spec.package)) {
+            let why = Some("its Distribution or package was deleted");
+            cancelled += usize::from(write_states(tx, &row, [PhaseState::Cancelled; 3], why, now_ms)?);
+        }
+    }
+    if cancelled > 0 {
+        tx.touch(Change::Jobs);
+    }
+    Ok(cancelled)
+}
+
 /// The earliest start of a pending job after `now_ms`: when the scheduler has to look again.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use super::{
     Change, DbError, Tx,
     column::signed,
+    copies,
     outbox::{self, Gap},
     status, summaries,
 };
@@ -14,6 +15,7 @@ use crate::{
     model::{
         identity::ObjectName,
         message::{self, Component, MessageType, Severity, StatusMessage},
+        reason::Reason,
     },
     trust::identity::Role,
     wire::status::BATCH_MESSAGES_MAX,
@@ -93,7 +95,7 @@ pub fn store_batch(
     let mut received = outbox::open(tx, sender.id, outbox, received_ms)?;
     let mut ordered: Vec<_> = messages.iter().filter(|(seq, _)| *seq <= limits::SEQUENCE_MAX).collect();
     ordered.sort_by_key(|(seq, _)| *seq);
-    let mut taken = 0;
+    let (mut taken, mut known) = (0, None);
     for (seq, message) in ordered {
         let (wanted, gap) = outbox::admit(tx, &mut received, *seq)?;
         if let Some(gap) = gap {
@@ -102,7 +104,15 @@ pub fn store_batch(
         if wanted {
             store_one(tx, sender, (received.number, *seq), message, received_ms)?;
             taken += 1;
+        } else {
+            known = Some((*seq, message));
         }
+    }
+    // The last one that was known already says whether it is the same that was stored.
+    if let (Some((seq, message)), Role::Client) = (known, sender.role)
+        && copies::differs(tx, sender.id, (received.number, seq), &as_stored(sender, message))?
+    {
+        copies::note(tx, sender.id, sender.site, received_ms)?;
     }
     outbox::close(tx, &received)?;
     metrics::status_messages(taken);
@@ -119,13 +129,8 @@ pub fn store_local(tx: &mut Tx, system: &str, message: &StatusMessage, received_
     insert(tx, &origin, &limits::within(message))
 }
 
-fn store_one(
-    tx: &mut Tx,
-    sender: &Sender<'_>,
-    place: (i64, u64),
-    message: &StatusMessage,
-    received_ms: i64,
-) -> Result<(), DbError> {
+/// The message in its limits, as what its sender is.
+fn as_stored(sender: &Sender<'_>, message: &StatusMessage) -> StatusMessage {
     let mut message = limits::within(message);
     if message.component != sender.component() {
         // Kept as a claim, so that nothing is lost, but it counts for nobody else and moves no status.
@@ -135,12 +140,26 @@ fn store_one(
         message.severity = Severity::Warning;
         message.state = None;
     }
+    message
+}
+
+fn store_one(
+    tx: &mut Tx,
+    sender: &Sender<'_>,
+    place: (i64, u64),
+    message: &StatusMessage,
+    received_ms: i64,
+) -> Result<(), DbError> {
+    let message = as_stored(sender, message);
     let client = (sender.role == Role::Client).then_some(sender.id);
     let origin = Origin { sender: sender.id, system: sender.system(), client, place: Some(place), received_ms };
     insert(tx, &origin, &message)?;
     let advertisement = message.attributes.get(message::ADVERTISEMENT).and_then(|name| ObjectName::parse(name));
     if let (Some(client), Some(advertisement), Some(state)) = (client, advertisement, message.state) {
-        summaries::count_advertisement(tx, &advertisement, state, 1)?;
+        // What ran before the offer came was counted then, or for another advertisement.
+        if message.reason != Some(Reason::AlreadyRan) {
+            summaries::count_advertisement(tx, &advertisement, state, 1)?;
+        }
         status::fold(tx, client, &advertisement, state, &message, place, received_ms)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The site database: SQLite through rusqlite, and the only place with SQL of the site. One module a topic; their
 //! functions take a [`Tx`] to write or a connection to read, and give typed rows. Decides nothing about distribution.
 
+pub mod copies;
 pub mod devices;
 pub mod inventory;
 pub mod jobs;
@@ -17,6 +18,7 @@ pub mod status;
 pub mod summaries;
 pub mod sweep;
 pub mod tokens;
+pub mod undeclared;
 pub mod versions;
 
 mod change;

@@ -50,7 +50,10 @@ pub fn heard(tx: &mut Tx, point: &str, device: &str, report: &PointReport, now_m
     )?
     .execute((point, device, &report.url, serde_json::to_string(&report.drives)?, &report.assignment, now_ms))?;
     let standing = |drives: &[DriveReport]| -> Vec<_> {
-        drives.iter().map(|drive| (drive.path.clone(), drive.usable, storage_health(drive.free_bytes))).collect()
+        drives
+            .iter()
+            .map(|drive| (drive.path.clone(), drive.usable, storage_health(drive.free_bytes, drive.total_bytes)))
+            .collect()
     };
     let same = before.is_some_and(|row| {
         let was_silent = now_ms - row.reported_ms > SILENCE_MS_MAX;

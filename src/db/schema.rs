@@ -8,14 +8,17 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 use super::{DbError, site};
 
 /// The schema this version writes and the newest it knows.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// The oldest schema whose programs may open what this version writes.
 const MIN_READER: i64 = 1;
 /// The oldest schema that [`UPGRADES`] start from.
 const OLDEST: i64 = 1;
 /// SQL from each schema to the next, beginning with [`OLDEST`]. Additions only: see the module's head.
-const UPGRADES: [&str; (SCHEMA - OLDEST) as usize] =
-    ["ALTER TABLE inventory ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0"];
+const UPGRADES: [&str; (SCHEMA - OLDEST) as usize] = [
+    "ALTER TABLE inventory ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE copied_clients (
+         client TEXT PRIMARY KEY REFERENCES devices (id) ON DELETE CASCADE, noticed_ms INTEGER NOT NULL)",
+];
 /// Marks the file as ours in SQLite's header ("WBsd").
 const APPLICATION_ID: i64 = 0x5742_7364;
 
@@ -123,17 +126,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_schema_before_gets_what_is_new() {
+    fn a_file_of_an_older_schema_gets_what_is_new() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("site.db");
         drop(open(&path).unwrap());
         let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("ALTER TABLE inventory DROP COLUMN sequence").unwrap();
-        write_meta(&connection, SCHEMA - 1, MIN_READER).unwrap();
+        connection.execute_batch("ALTER TABLE inventory DROP COLUMN sequence; DROP TABLE copied_clients").unwrap();
+        write_meta(&connection, OLDEST, MIN_READER).unwrap();
         drop(connection);
         drop(open(&path).unwrap());
         let connection = Connection::open(&path).unwrap();
         connection.query_row("SELECT count(sequence) FROM inventory", (), |row| row.get::<_, i64>(0)).unwrap();
+        connection.query_row("SELECT count(*) FROM copied_clients", (), |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(read_meta(&connection, "schema").unwrap(), Some(SCHEMA));
     }
 

@@ -40,6 +40,12 @@ CREATE UNIQUE INDEX devices_name ON devices (role, name) WHERE role <> 'client';
 -- Deleted devices, until the last certificate they were given has ended.
 CREATE TABLE gone_devices (id TEXT PRIMARY KEY, role TEXT NOT NULL, gone_ms INTEGER NOT NULL, not_after_ms INTEGER NOT NULL);
 
+-- Clients that two machines report as, or that went back to an older state of theirs.
+CREATE TABLE copied_clients (
+    client TEXT PRIMARY KEY REFERENCES devices (id) ON DELETE CASCADE,
+    noticed_ms INTEGER NOT NULL
+);
+
 CREATE TABLE inventory (
     client TEXT PRIMARY KEY REFERENCES devices (id) ON DELETE CASCADE,
     hash TEXT NOT NULL,

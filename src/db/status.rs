@@ -173,15 +173,22 @@ pub(super) fn forget_client(tx: &mut Tx, client: &str) -> Result<(), DbError> {
 
 /// Deletes the rows and summary of an advertisement that was deleted. Its messages stay until retention takes them,
 /// and count for nothing should an advertisement of the same name be made again.
-///
-/// # Errors
-/// If the database cannot be written.
-pub fn forget_advertisement(tx: &mut Tx, advertisement: &ObjectName) -> Result<(), DbError> {
+pub(super) fn forget_advertisement(tx: &mut Tx, advertisement: &ObjectName) -> Result<(), DbError> {
     tx.prepare_cached("DELETE FROM client_status WHERE namespace = ?1 AND advertisement = ?2")?
         .execute((&advertisement.namespace, &advertisement.name))?;
     summaries::forget_advertisement(tx, advertisement)?;
     tx.touch(Change::Status(advertisement.clone()));
     Ok(())
+}
+
+/// Every advertisement that something is kept of: rows or counts.
+pub(super) fn advertisements(connection: &Connection) -> Result<BTreeSet<ObjectName>, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT namespace, advertisement FROM client_status
+         UNION SELECT namespace, advertisement FROM advertisement_counts",
+    )?;
+    let rows = statement.query_map((), |row| Ok(ObjectName { namespace: row.get(0)?, name: row.get(1)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Where one client stands with one advertisement, with output.

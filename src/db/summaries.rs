@@ -302,7 +302,7 @@ pub fn rebuild(tx: &mut Tx) -> Result<(), DbError> {
              FROM messages LEFT JOIN forgotten_advertisements AS forgotten
                  ON forgotten.advertisement = messages.advertisement
              WHERE messages.advertisement IS NOT NULL AND state IS NOT NULL AND outbox IS NOT NULL
-                 AND client = sender AND id > coalesce(through, 0)
+                 AND client = sender AND id > coalesce(through, 0) AND coalesce(reason, '') <> 'AlreadyRan'
              GROUP BY messages.advertisement, state",
         )?;
         let rows = statement

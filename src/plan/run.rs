@@ -58,6 +58,9 @@ pub struct PastRun {
     pub outcome: Option<RunOutcome>,
     /// Where it left the advertisement.
     pub state: RunState,
+    /// Its exit code, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
     /// Source version of the package then.
     pub source_version: u64,
     /// Digest of the program's definition then, see [`program_digest`].
@@ -97,6 +100,15 @@ pub enum Decision {
     /// Nothing now; look again at `until` or when something changes.
     Wait {
         /// What it waits for.
+        reason: Reason,
+        /// When to look again by the clock; `None` when only an event helps.
+        until: Option<Timestamp>,
+    },
+    /// It failed here before this offer, or what has to run before it did. Nothing now; look again at `until`.
+    Failed {
+        /// Where that leaves the offer.
+        state: RunState,
+        /// Which of the two.
         reason: Reason,
         /// When to look again by the clock; `None` when only an event helps.
         until: Option<Timestamp>,
@@ -151,7 +163,10 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
             None if facts.dependency_history.is_empty() => return Decision::StartDependency,
             None => return wait(Reason::WaitingForDependency, None),
             Some(RunOutcome::Succeeded) => {}
-            Some(RunOutcome::Failed | RunOutcome::Unknown) => return wait(Reason::DependencyFailed, None),
+            Some(RunOutcome::Failed | RunOutcome::Unknown) => {
+                let (state, reason) = (RunState::PrepareFailed, Reason::DependencyFailed);
+                return Decision::Failed { state, reason, until: None };
+            }
         }
     }
     Decision::Start(occurrence)
@@ -269,14 +284,22 @@ fn after_run(facts: &Facts<'_>, last: &PastRun, next: Option<Timestamp>) -> Due 
         Rerun::IfFailed | Rerun::OncePerVersion => last.outcome == Some(RunOutcome::Failed),
         Rerun::Never => false,
     };
-    if last.outcome == Some(RunOutcome::Failed) && comes_again {
-        return Due::Later(wait(Reason::WaitingAfterFailure, next));
+    let own = facts.history.iter().rev().find(|run| run.advertisement == offer.advertisement);
+    if last.outcome == Some(RunOutcome::Failed) {
+        let until = next.filter(|_| comes_again);
+        // Of another advertisement's run nobody has said anything under this one.
+        if own.is_none() && !offer.assignments.is_empty() {
+            return Due::Later(Decision::Failed { state: last.state, reason: Reason::AlreadyRan, until });
+        }
+        if comes_again {
+            return Due::Later(wait(Reason::WaitingAfterFailure, until));
+        }
     }
     if let Some(next) = next.filter(|_| comes_again) {
         return Due::Later(wait(Reason::WaitingForAssignment, Some(next)));
     }
     // Its own last run, if this advertisement made one; otherwise another advertisement ran the program.
-    Due::Settled(match facts.history.iter().rev().find(|run| run.advertisement == offer.advertisement) {
+    Due::Settled(match own {
         Some(own) => settled(own.state, reason_of(own.state)),
         None if offer.assignments.is_empty() => wait(Reason::WaitingForUser, None),
         None => settled(RunState::WillNotRerun, Reason::AlreadyRan),

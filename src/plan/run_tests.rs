@@ -55,6 +55,7 @@ fn past(occurrence: Occurrence, started: i64, outcome: Option<RunOutcome>, versi
             Some(RunOutcome::Unknown) => RunState::Unknown,
             None => RunState::Running,
         },
+        exit_code: None,
         source_version: version,
         program_digest: program_digest(&program()),
     }
@@ -146,6 +147,22 @@ fn l2_history_counts_across_advertisements() {
 }
 
 #[test]
+fn l2_a_failure_counts_across_advertisements_too() {
+    let mut case = Case::new(offer(vec![Assignment::At(t(1)), Assignment::At(t(50))], Rerun::IfFailed))
+        .history([past(Occurrence::Once, 2, Some(Failed), 1)]);
+    case.offer.advertisement = ObjectName::new("ns", "another");
+    let failed = |until| Decision::Failed { state: RunState::Failed, reason: Reason::AlreadyRan, until };
+    assert_eq!(case.at(5), failed(Some(t(50))));
+    assert_eq!(case.at(50), Decision::Start(Occurrence::At(t(50))));
+    case.offer.rerun = Rerun::Never;
+    assert_eq!(case.at(60), failed(None));
+    // Nothing is assigned, so nothing has failed.
+    case.offer.assignments.clear();
+    case.offer.user_may_start = true;
+    assert_eq!(case.at(60), Decision::Wait { reason: Reason::WaitingForUser, until: None });
+}
+
+#[test]
 fn l3_of_several_missed_instants_only_the_latest_runs() {
     let case = Case::new(offer([10, 20, 30].map(|at| Assignment::At(t(at))).to_vec(), Rerun::Always));
     assert_eq!(case.at(25), Decision::Start(Occurrence::At(t(20))));
@@ -182,7 +199,10 @@ fn l18_a_dependency_runs_first_once_and_its_failure_blocks() {
     case.dependency = vec![past(Occurrence::Once, 1, None, 1)];
     assert_eq!(case.at(2), Decision::Wait { reason: Reason::WaitingForDependency, until: None });
     case.dependency = vec![past(Occurrence::Once, 1, Some(Failed), 1)];
-    assert_eq!(case.at(3), Decision::Wait { reason: Reason::DependencyFailed, until: None });
+    let blocked = Decision::Failed { state: RunState::PrepareFailed, reason: Reason::DependencyFailed, until: None };
+    assert_eq!(case.at(3), blocked);
+    case.dependency = vec![past(Occurrence::Once, 1, Some(Unknown), 1)];
+    assert_eq!(case.at(3), blocked);
     case.dependency = vec![past(Occurrence::Once, 1, Some(Succeeded), 1)];
     assert_eq!(case.at(4), Decision::Start(Occurrence::Once));
     // Only before the first run: a later failure of the dependency changes nothing.

@@ -54,8 +54,14 @@ pub const fn advertisement_health(targeted: usize, failed: usize, stalled: bool)
 const INFORMATIONAL: (u64, u64) = (2_000, 5_000);
 const WARNINGS: (u64, u64) = (10, 50);
 const ERRORS: (u64, u64) = (1, 5);
-/// Free bytes below which a drive is in Warning and in Critical.
+/// Free bytes below which a drive is in Warning and in Critical, if it is large enough for that to mean anything.
 const FREE_BYTES: (u64, u64) = (10 << 30, 5 << 30);
+/// The same as parts of all of it: of a drive below 100 GiB less counts.
+const FREE_PARTS: (u64, u64) = (10, 20);
+/// Steps in which free space is shown, as parts of the drive, and at most: the status of an idle site must not change.
+const SHOWN_PARTS: u64 = 64;
+/// See [`SHOWN_PARTS`].
+const SHOWN_STEP_KIB_MAX: u64 = 1 << 20;
 
 /// Health of a component by the messages it sent within retention. Informational messages do not count against
 /// clients: a healthy fleet sends many.
@@ -73,22 +79,33 @@ pub fn component_health(informational: u64, warnings: u64, errors: u64) -> Healt
     judge(informational, INFORMATIONAL).max(judge(warnings, WARNINGS)).max(judge(errors, ERRORS))
 }
 
-/// Health of a drive by its free space.
+/// Health of a drive by its free space and its size.
 #[must_use]
-pub const fn storage_health(free_bytes: u64) -> Health {
-    if free_bytes < FREE_BYTES.1 {
+pub fn storage_health(free_bytes: u64, total_bytes: u64) -> Health {
+    if free_bytes < FREE_BYTES.1.min(total_bytes / FREE_PARTS.1) {
         Health::Critical
-    } else if free_bytes < FREE_BYTES.0 {
+    } else if free_bytes < FREE_BYTES.0.min(total_bytes / FREE_PARTS.0) {
         Health::Warning
     } else {
         Health::Ok
     }
 }
 
-/// Health of a site system: not heard of is critical, little space is bad.
+/// Free KiB of a drive as they are shown: rounded down, in steps that fit its size.
 #[must_use]
-pub const fn system_health(available: bool, free_bytes: u64) -> Health {
-    if available { storage_health(free_bytes) } else { Health::Critical }
+pub fn shown_free_kib(free_bytes: u64, total_bytes: u64) -> u64 {
+    let step_kib = (total_bytes / 1024 / SHOWN_PARTS).clamp(1, SHOWN_STEP_KIB_MAX);
+    free_bytes / 1024 / step_kib * step_kib
+}
+
+/// Health of a site system: not heard of is critical, little space on `storage` (free and all bytes) is bad.
+#[must_use]
+pub fn system_health(available: bool, storage: Option<(u64, u64)>) -> Health {
+    match (available, storage) {
+        (false, _) => Health::Critical,
+        (true, Some((free_bytes, total_bytes))) => storage_health(free_bytes, total_bytes),
+        (true, None) => Health::Ok,
+    }
 }
 
 #[cfg(test)]
@@ -102,13 +119,27 @@ mod tests {
         assert_eq!(component_health(0, 10, 0), Health::Warning);
         assert_eq!(component_health(0, 0, 1), Health::Warning);
         assert_eq!(component_health(0, 0, 5), Health::Critical);
-        assert_eq!(system_health(true, 20 << 30), Health::Ok);
-        assert_eq!(system_health(true, 9 << 30), Health::Warning);
-        assert_eq!(system_health(true, 4 << 30), Health::Critical);
-        assert_eq!(system_health(false, 20 << 30), Health::Critical);
+        let large = |free_bytes| Some((free_bytes, 1 << 40));
+        assert_eq!(system_health(true, large(20 << 30)), Health::Ok);
+        assert_eq!(system_health(true, large(9 << 30)), Health::Warning);
+        assert_eq!(system_health(true, large(4 << 30)), Health::Critical);
+        assert_eq!(system_health(false, large(20 << 30)), Health::Critical);
+        assert_eq!(system_health(true, None), Health::Ok);
         assert_eq!(advertisement_health(1_000, 9, false), Health::Ok);
         assert_eq!(advertisement_health(1_000, 10, false), Health::Warning);
         assert_eq!(advertisement_health(1_000, 50, false), Health::Critical);
         assert_eq!(advertisement_health(1_000, 0, true), Health::Critical);
+    }
+
+    #[test]
+    fn a_small_drive_is_judged_by_its_size_and_shown_as_it_is() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(storage_health(7 * MIB, 24 * MIB), Health::Ok);
+        assert_eq!(storage_health(2 * MIB, 24 * MIB), Health::Warning);
+        assert_eq!(storage_health(MIB, 24 * MIB), Health::Critical);
+        assert_eq!(storage_health(0, 0), Health::Ok, "nothing is known of it");
+        assert_eq!(shown_free_kib(7 * MIB + 500 * 1024, 24 * MIB), 19 * 384, "in steps of 384 KiB");
+        assert_eq!(shown_free_kib(7 * (1 << 30) + 5, 1 << 40), 7 << 20, "GiB by GiB");
+        assert_eq!(shown_free_kib(900, 1_000), 0);
     }
 }

@@ -173,9 +173,12 @@ pub struct Facts {
     pub run: Option<RunFacts>,
 }
 
-/// Every step, in order.
+/// Every step, in order; only the first of an advertisement that is not there.
 #[must_use]
 pub fn explain(facts: &Facts, now: Timestamp) -> Vec<Step> {
+    if facts.clause == Clause::NoAdvertisement {
+        return vec![clause(&facts.clause, &facts.client)];
+    }
     vec![
         clause(&facts.clause, &facts.client),
         record(&facts.record),

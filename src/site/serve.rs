@@ -244,6 +244,7 @@ async fn assemble(
         evaluated: points.evaluated.clone(),
         points_changed: points.changed.clone(),
         site: site.name.clone(),
+        sweep_interval: options.look_interval,
     };
     let builtin =
         Builtin { name: site.name.clone(), points: points.clone(), intake: intake.clone(), library: library.clone() };

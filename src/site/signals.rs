@@ -1,8 +1,11 @@
 //! What the site database says changed, turned into reconciles of whatever shows it; and the site's regular chores.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{
+    ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tokio::sync::{Notify, broadcast::error::RecvError, watch};
 
 use super::sync::ensure_point;
@@ -13,7 +16,10 @@ use crate::{
         context::{Evaluated, Stores},
         nudge::Nudges,
     },
-    db::{Change, Database, devices, records, sweep},
+    db::{
+        Change, Database, Tx, devices, records, sweep,
+        undeclared::{self, Declared},
+    },
     model::identity::ObjectName,
     trust::identity::Role,
 };
@@ -41,6 +47,8 @@ pub(super) struct Signals {
     pub(super) points_changed: Arc<Notify>,
     /// The site's name.
     pub(super) site: String,
+    /// Time between sweeps, if not the usual.
+    pub(super) sweep_interval: Option<Duration>,
 }
 
 impl Signals {
@@ -143,7 +151,7 @@ impl Signals {
     /// Forgets what is past its retention, again and again.
     pub(super) async fn sweep(&self) {
         loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
+            tokio::time::sleep(self.sweep_interval.unwrap_or(SWEEP_INTERVAL)).await;
             let site = self.stores.sites.get(&ObjectRef::new(&self.site));
             let retention = site.map_or_else(SiteSpec::default, |site| site.spec.clone()).message_retention;
             let retention_ms = i64::try_from(retention.as_duration().as_millis()).unwrap_or(i64::MAX);
@@ -151,6 +159,7 @@ impl Signals {
             if let Err(error) = sweep::sweep(&self.database, now_ms, retention_ms).await {
                 tracing::error!(%error, "the sweep failed; tried again in an hour");
             }
+            self.forget_undeclared(now_ms, retention_ms).await;
             let named = self.evaluated.borrow().compiled.named_records();
             let before_ms = now_ms - RECORD_RETENTION_MS;
             let retained = self.database.write(move |tx| records::retain(tx, &named, before_ms)).await;
@@ -159,4 +168,35 @@ impl Signals {
             }
         }
     }
+
+    /// What is left of objects that were deleted goes as their messages do.
+    async fn forget_undeclared(&self, now_ms: i64, retention_ms: i64) {
+        let Stores { advertisements, distributions, packages, .. } = &self.stores;
+        // Before its first listing a store is empty, and everything would look deleted; it ends with the process.
+        let listed = async {
+            advertisements.wait_until_ready().await?;
+            distributions.wait_until_ready().await?;
+            packages.wait_until_ready().await
+        };
+        if listed.await.is_err() {
+            return;
+        }
+        let declared = Declared {
+            advertisements: names(advertisements),
+            distributions: names(distributions),
+            packages: names(packages),
+        };
+        let write = move |tx: &mut Tx| undeclared::forget(tx, &declared, now_ms, retention_ms);
+        if let Err(error) = self.database.write(write).await {
+            tracing::error!(%error, "what is left of deleted objects was not forgotten; tried again in an hour");
+        }
+    }
+}
+
+fn names<K>(store: &Store<K>) -> BTreeSet<ObjectName>
+where
+    K: ResourceExt<DynamicType = ()> + Clone + 'static,
+{
+    let objects = store.state();
+    objects.iter().map(|one| ObjectName::new(one.namespace().unwrap_or_default(), one.name_any())).collect()
 }

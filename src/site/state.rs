@@ -1,16 +1,18 @@
 //! The site's state directory: who it belongs to, what lies where, and that only one process uses it.
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::content::durable;
+use crate::content::{
+    durable,
+    private::{self, NotPrivate},
+};
 
 /// Version of the directory's layout that this program writes.
 const SCHEMA: u32 = 1;
@@ -29,6 +31,9 @@ pub enum StateError {
     /// The file system refused.
     #[error("the state directory {0} cannot be used")]
     Io(PathBuf, #[source] io::Error),
+    /// Others could reach into it.
+    #[error("the state directory cannot be used")]
+    NotPrivate(#[from] NotPrivate),
     /// Another process has it.
     #[error("the state directory {0} is in use by another process; stop that one, or give another --state")]
     InUse(PathBuf),
@@ -103,13 +108,11 @@ impl StateDirectory {
     }
 
     fn open_for(path: &Path, kind: &str, asked: Option<Option<&str>>) -> Result<Self, StateError> {
-        let failed = |error| StateError::Io(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let path = path.canonicalize().map_err(failed)?;
+        let path = private::make(path)?;
         let failed = |error| StateError::Io(path.clone(), error);
         let kept = check(&path, kind)?;
         let site = asked.map(|asked| site_name(&path, kept, asked)).transpose()?;
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed)?;
+        private::close(&path)?;
         let lock = path.join("lock");
         durable::prepare_private(&lock).map_err(failed)?;
         let lock = File::open(lock).map_err(failed)?;
@@ -176,6 +179,8 @@ fn check(path: &Path, kind: &str) -> Result<Option<String>, StateError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -7,6 +7,9 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::answer;
 
+/// What is said of a listener that another authority certifies.
+const STRANGER: &str = "what listens there does not belong to this site: its certificate is another's";
+
 /// An error of a request, in a sentence without the layers that it came through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -17,6 +20,12 @@ impl Fault {
     #[must_use]
     pub fn at(self, url: &str) -> Self {
         Self(format!("{url}: {self}"))
+    }
+
+    /// Whether somebody else listens there: no waiting helps.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.0.ends_with(STRANGER)
     }
 
     /// An answer that is a refusal.
@@ -98,9 +107,7 @@ fn of_tls(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "its certificate is for another name; start it with --advertise NAME".to_owned(),
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            "what listens there does not belong to this site: its certificate is another's".to_owned()
-        }
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => STRANGER.to_owned(),
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
             "it refuses our certificate, which has expired".to_owned()
         }
@@ -154,6 +161,9 @@ mod tests {
         ] {
             assert_eq!(said(error), expected);
         }
+        let stranger = tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        assert!(Fault(said(stranger)).at("https://x").is_stranger());
+        assert!(!Fault(said(io::ErrorKind::ConnectionRefused.into())).is_stranger());
         // What nobody foresaw keeps its innermost words.
         assert_eq!(said(io::Error::other("odd")), "odd");
     }

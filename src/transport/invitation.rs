@@ -3,7 +3,10 @@
 
 use std::{fs, path::Path};
 
-use super::session::{Session, SessionError};
+use super::{
+    kept,
+    session::{Session, SessionError},
+};
 use crate::{
     trust::{device::DeviceKey, identity::Role},
     wire::{enrol::JoinFile, turned_away::TurnedAway},
@@ -21,9 +24,7 @@ pub(super) async fn take(
     role: Role,
     advertised_names: &[String],
 ) -> Result<Session, SessionError> {
-    if join.role != role {
-        return Err(SessionError::Role { file: join.role, wanted: role });
-    }
+    check_role(join, role)?;
     if join.ca_sha256 != session.authority()? || join.site != session.site_id {
         let state = state.to_owned();
         return Err(SessionError::OtherSite { state, here: session.site_id, there: join.site.clone() });
@@ -46,6 +47,38 @@ pub(super) async fn take(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Refuses a join file of another role.
+pub(super) fn check_role(join: &JoinFile, role: Role) -> Result<(), SessionError> {
+    if join.role == role { Ok(()) } else { Err(SessionError::Role { file: join.role, wanted: role }) }
+}
+
+/// Joins anew in place of an identity of which a file, `damaged`, cannot be used. What is there is set aside once the site has
+/// given a new one.
+///
+/// # Errors
+/// [`SessionError`], each with the remedy; everything is as it was then.
+pub(super) async fn replace_damaged(
+    damaged: &Path,
+    state: &Path,
+    join: &JoinFile,
+    role: Role,
+    advertised_names: &[String],
+) -> Result<Session, SessionError> {
+    check_role(join, role)?;
+    tracing::warn!(file = %damaged.display(), "damaged or missing; this machine joins anew with the join file");
+    let key = DeviceKey::generate()?;
+    let session = Session::ask_to_join(&key, join, role, advertised_names).await?;
+    for path in [Session::path(state), Session::key_path(state)] {
+        if let Some(aside) = kept::set_aside(&path).map_err(|source| SessionError::unwritten(&path, source))? {
+            tracing::info!(file = %aside.display(), "kept");
+        }
+    }
+    key.save(&Session::key_path(state))?;
+    session.save(state)?;
+    tracing::info!(id = %session.id, "joined anew; the site still lists this machine under its old id");
+    Ok(session)
 }
 
 /// A new id and a new key: whatever holds the old ones stays out. Nothing of the old identity goes before the site has

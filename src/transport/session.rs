@@ -1,11 +1,7 @@
 //! Who this machine is to its site: joined once with a join file, then kept in the state directory. Agents,
 //! distribution points and access points all join this way; what they do afterwards is not decided here.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,30 +10,25 @@ use crate::{
     clock,
     content::{Digest, durable},
     transport::{
-        answer::{self, AnswerError},
-        client::{ClientError, Listener, Timeouts, device_client, enrolment_client},
+        answer::AnswerError,
+        client::{ClientError, Listener, Timeouts, device_client},
+        enrolment::{enrol, enrol_patiently},
         fault::Fault,
         invitation,
+        kept::{self, Kept},
     },
     trust::{
         device::DeviceKey,
         identity::{self, PeerIdentity, Role},
         keys::{KeyError, TrustedKeys},
-        secret_file::{self, SecretFileError},
+        secret_file::SecretFileError,
         token::JoinSecret,
     },
     wire::{
-        enrol::{ENROL_ANSWER_BYTES_MAX, ENROL_PATH, Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
+        enrol::{Endpoints, EnrolAnswer, EnrolError, EnrolRequest, JoinFile},
         turned_away::TurnedAway,
     },
 };
-
-/// Time for the whole enrolment request.
-const ENROL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Tries to reach the enrolment listener while it starts up beside this process.
-const ENROL_TRIES: u32 = 20;
-/// Pause between them.
-const ENROL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why this machine is not a device of the site.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +42,11 @@ pub enum SessionError {
     /// A key cannot be made or used.
     #[error("the device key cannot be used")]
     Key(#[from] KeyError),
-    /// The session file is damaged.
-    #[error("{0} is damaged; join again with a new join file")]
+    /// A file of the identity is damaged, or gone while the others are there.
+    #[error(
+        "{0} is damaged or missing; bring it back from a backup, or start once with --join and a new join file, with which this \
+         machine joins as a new device and keeps the damaged files beside, named .damaged"
+    )]
     Damaged(PathBuf),
     /// TLS cannot be set up.
     #[error("the connection cannot be set up")]
@@ -141,23 +135,28 @@ impl Session {
         role: Role,
         advertised_names: &[String],
     ) -> Result<Self, SessionError> {
-        let path = Self::path(state);
-        let Some(text) = read(&path)? else {
-            let join = join.ok_or_else(|| SessionError::NotJoined(state.to_owned()))?;
-            if join.role != role {
-                return Err(SessionError::Role { file: join.role, wanted: role });
+        let kept = match (kept::read(state), join) {
+            (Err(SessionError::Damaged(path)), Some(join)) => {
+                return invitation::replace_damaged(&path, state, join, role, advertised_names).await;
             }
-            let key = DeviceKey::load_or_create(&Self::key_path(state))?;
-            let session = Self::ask_to_join(&key, join, role, advertised_names).await?;
-            session.save(state)?;
-            return Ok(session);
+            (kept, _) => kept?,
         };
-        let session: Self = serde_json::from_str(&text).map_err(|_| SessionError::Damaged(path))?;
-        match join {
-            Some(join) if session.joined_with != Some(join.secret.stored_hash()) => {
-                invitation::take(session, state, join, role, advertised_names).await
+        match (kept, join) {
+            (Kept::Session(session), Some(join)) if session.joined_with != Some(join.secret.stored_hash()) => {
+                invitation::take(*session, state, join, role, advertised_names).await
             }
-            _ => session.still_good(state, role, advertised_names).await,
+            (Kept::Session(session), _) => session.still_good(state, role, advertised_names).await,
+            (Kept::Nothing(_), None) => Err(SessionError::NotJoined(state.to_owned())),
+            (Kept::Nothing(key), Some(join)) => {
+                invitation::check_role(join, role)?;
+                let key = match key {
+                    Some(key) => key,
+                    None => DeviceKey::load_or_create(&Self::key_path(state))?,
+                };
+                let session = Self::ask_to_join(&key, join, role, advertised_names).await?;
+                session.save(state)?;
+                Ok(session)
+            }
         }
     }
 
@@ -197,7 +196,7 @@ impl Session {
             advertised_names: advertised_names.to_vec(),
             rejoin: None,
         };
-        let answer = enrol(&join.url, join.ca_sha256, &request).await?;
+        let answer = enrol_patiently(join, &request).await?;
         answer.check(join, clock::now())?;
         Ok(Self::of(answer, join.url.clone(), Some(join.secret.stored_hash())))
     }
@@ -215,8 +214,7 @@ impl Session {
         role: Role,
         advertised_names: &[String],
     ) -> Result<Self, SessionError> {
-        let path = Self::key_path(state);
-        let old = DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))?;
+        let old = Self::key(state)?;
         let request = EnrolRequest {
             secret: JoinSecret::generate()?,
             role,
@@ -282,8 +280,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub fn key(state: &Path) -> Result<DeviceKey, SessionError> {
-        let path = Self::key_path(state);
-        DeviceKey::load(&path)?.ok_or_else(|| SessionError::Damaged(path))
+        kept::key(state)?.ok_or_else(|| SessionError::Damaged(Self::key_path(state)))
     }
 
     /// An HTTP client with this device's certificate for `listener`.
@@ -324,43 +321,6 @@ impl SessionError {
     pub(super) fn unwritten(path: &Path, source: std::io::Error) -> Self {
         Self::Secret(path.to_owned(), SecretFileError::Write { path: path.to_owned(), source })
     }
-}
-
-async fn enrol(url: &str, ca_sha256: Digest, request: &EnrolRequest) -> Result<EnrolAnswer, SessionError> {
-    let http = enrolment_client(ca_sha256, Timeouts::default())?;
-    let mut tries = 0;
-    let answer = loop {
-        let sent = http.post(format!("{url}{ENROL_PATH}")).timeout(ENROL_TIMEOUT).json(request).send().await;
-        match sent {
-            Ok(answer) => break answer,
-            Err(error) if error.is_connect() && tries < ENROL_TRIES => {
-                tries += 1;
-                tokio::time::sleep(ENROL_PAUSE).await;
-            }
-            Err(error) => return Err(SessionError::Unreachable(url.to_owned(), error.into())),
-        }
-    };
-    if let Some(why) = answer::turned_away(&answer) {
-        return Err(SessionError::TurnedAway(why));
-    }
-    if !answer.status().is_success() {
-        return Err(SessionError::Refused(answer::refusal(answer).await));
-    }
-    answer::json(answer, ENROL_ANSWER_BYTES_MAX).await.map_err(SessionError::Unusable)
-}
-
-fn read(path: &Path) -> Result<Option<String>, SessionError> {
-    secret_file::read(path).map_err(|error| SessionError::Secret(path.to_owned(), error))
-}
-
-/// Makes a state directory for this user alone.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn make_state(state: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
-    fs::set_permissions(state, fs::Permissions::from_mode(0o700))
 }
 
 /// What this machine calls itself.

@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::content::durable;
+use crate::content::{durable, private};
 
 /// A key, a certificate or a join file is a few kilobytes; anything larger is not one of ours.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -36,6 +36,20 @@ pub enum SecretFileError {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody else put the file there.
+    #[error("{} belongs to user {owner}, who is neither root nor the user of this process: do not trust what is in it", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The file holds something else than text.
+    #[error("{} is no text: this is not a file that Waybill wrote, or it is damaged", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is too large to be a secret of ours.
     #[error("{} is larger than {MAX_SECRET_BYTES} bytes: this is not a file that Waybill wrote", path.display())]
     TooLarge {
@@ -47,7 +61,7 @@ pub enum SecretFileError {
 /// Reads a secret; `None` if the file does not exist.
 ///
 /// # Errors
-/// [`SecretFileError`] if it cannot be read, is larger than [`MAX_SECRET_BYTES`], or gives any right to others. Group
+/// [`SecretFileError`] if it cannot be read, is another user's, is larger than [`MAX_SECRET_BYTES`], or gives any right to others. Group
 /// rights are tolerated, because Kubernetes grants them on every volume with an `fsGroup`.
 pub fn read(path: &Path) -> Result<Option<String>, SecretFileError> {
     let failed = |source| SecretFileError::Read { path: path.to_owned(), source };
@@ -56,15 +70,19 @@ pub fn read(path: &Path) -> Result<Option<String>, SecretFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if file.metadata().map_err(failed)?.permissions().mode() & 0o007 != 0 {
+    let metadata = file.metadata().map_err(failed)?;
+    if !private::is_ours(&metadata) {
+        return Err(SecretFileError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+    }
+    if metadata.mode() & 0o007 != 0 {
         return Err(SecretFileError::OpenToOthers { path: path.to_owned() });
     }
-    let mut text = String::new();
-    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_SECRET_BYTES {
+    let mut bytes = Vec::new();
+    file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err(SecretFileError::TooLarge { path: path.to_owned() });
     }
-    Ok(Some(text))
+    String::from_utf8(bytes).map(Some).map_err(|_| SecretFileError::NotText { path: path.to_owned() })
 }
 
 /// Stores a secret with mode 0600, durably: after a crash at any instant the file holds the old or the new content.
@@ -79,7 +97,7 @@ pub fn write(path: &Path, content: &str) -> Result<(), SecretFileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

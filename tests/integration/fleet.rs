@@ -67,12 +67,18 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::start_with(MANIFESTS, None).await
+    }
+
+    /// With these manifests, and everything looked at as often as this.
+    async fn start_with(manifests: &str, look_interval: Option<Duration>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (served, state) = (directory.path().join("fleet"), directory.path().join("state"));
         std::fs::create_dir(&served).unwrap();
-        std::fs::write(served.join("tools.yaml"), MANIFESTS).unwrap();
+        std::fs::write(served.join("tools.yaml"), manifests).unwrap();
         let mut options = Options::new(state.clone(), Served::Directory(served));
         options.listen = Listen::new(([127, 0, 0, 1], 0).into());
+        options.look_interval = look_interval;
         let (ready, listening) = oneshot::channel();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(site::run(options, ready, shutdown.clone()));
@@ -272,6 +278,29 @@ async fn invited(site: &Site, admin: &Client, viewer: &Client) {
     assert!(tokens.list(&ListParams::default()).await.unwrap().items.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_deleted_advertisement_goes_with_the_messages() {
+    let brief =
+        "---\napiVersion: waybill.dev/v1alpha1\nkind: Site\nmetadata: {name: main}\nspec: {messageRetention: 1s}\n";
+    let manifests = format!("{MANIFESTS}{brief}");
+    let site = Site::start_with(&manifests, Some(Duration::from_millis(300))).await;
+    let rows = async || {
+        let read = |connection: &waybill::db::Connection| waybill::db::status::of_client(connection, "c-1");
+        site.database.read(read).await.unwrap().len()
+    };
+    site.fails("c-1").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(rows().await, 1, "of one that is declared it stays");
+    let without: Vec<&str> = manifests.split("---\n").filter(|one| !one.contains("kind: Advertisement")).collect();
+    std::fs::write(site.directory.path().join("fleet/tools.yaml"), without.join("---\n")).unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while rows().await > 0 {
+        assert!(std::time::Instant::now() < end, "it is still there");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    site.stop().await;
+}
+
 /// The verbs that show and invite, as somebody meets them who mistypes or whose disk is full.
 fn typed(site: &Site) {
     let state = site.directory.path().join("state");
@@ -291,7 +320,6 @@ fn typed(site: &Site) {
 
     for (words, expected) in [
         (&["messages", "--client", "nobody"][..], "there is no client 'nobody'"),
-        (&["messages", "--advertisement", "nothing"], "there is no advertisement default/nothing"),
         (&["messages", "--component", "DistributionPoint", "--severity", "error"], "no message matches"),
     ] {
         let (code, shown, said) = run(words, Stdio::piped());
@@ -303,6 +331,19 @@ fn typed(site: &Site) {
             code == Some(1) && shown.is_empty() && said.contains("there is no client 'nobody'"),
             "{words:?}: {said}"
         );
+    }
+    for words in [&["messages", "--advertisement", "nothing"][..], &["log", "nothing", "c-1"]] {
+        let (code, shown, said) = run(words, Stdio::piped());
+        let expected = "there is no advertisement default/nothing";
+        assert!(code == Some(1) && shown.is_empty() && said.contains(expected), "{words:?}: {shown}{said}");
+    }
+    let (code, shown, _) = run(&["why", "nothing", "c-1"], Stdio::piped());
+    assert!(code == Some(1) && shown.contains("no such advertisement") && !shown.contains("policy"), "{shown}");
+    for (label, expected, said_so) in
+        [("extra=1", Some(0), "extra=1"), ("nokey-", Some(1), "c-2 has no label nokey"), ("extra-", Some(0), "c-2: ")]
+    {
+        let (code, shown, said) = run(&["clients", "label", "c-2", label], Stdio::piped());
+        assert!(code == expected && (shown + &said).contains(said_so), "{label}: {said}");
     }
     let (code, shown, said) = run(&["clients"], Stdio::piped());
     assert!(code == Some(0) && said.is_empty() && shown.starts_with("ID   HOSTNAME  "), "{shown}{said}");

@@ -29,6 +29,8 @@ mod gitops;
 #[cfg(feature = "server")]
 mod hostile;
 #[cfg(feature = "server")]
+mod joining;
+#[cfg(feature = "server")]
 mod kinds;
 #[cfg(feature = "server")]
 mod points;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use waybill::agent::run::{Begin, Ending, Launcher, Settled, start};
+use waybill::agent::run::{Begin, Ending, Launcher, Settled, prune_outputs, start};
 use waybill::model::reason::Reason;
 
 use crate::require;
@@ -140,4 +140,27 @@ fn trees_are_ended_by_either_version_of_control_groups_and_without() {
         assert!(below(&killed_tree(&without_mounts(&version2)), &version1));
     }
     assert_eq!(killed_tree(&without_mounts(&[version1, version2].concat())), None);
+}
+
+#[test]
+fn a_group_that_a_service_was_left_in_goes_once_that_has_ended() {
+    if !require::root() {
+        return;
+    }
+    let client = Client::with(&[]);
+    let settled = client.run(&client.ticket(&["/bin/sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!"]));
+    assert_eq!(ending(&settled), Ending::Exited { code: 0 });
+    let Some(group) = begin(&settled).cgroup else {
+        eprintln!("SKIPPED in part: no control groups are mounted here");
+        return;
+    };
+    let service: i32 = output(&settled).trim().parse().unwrap();
+    prune_outputs(&client.state_dir()).unwrap();
+    assert!(group.exists() && Path::new(&format!("/proc/{service}")).exists(), "what was left behind goes on");
+    rustix::process::kill_process(rustix::process::Pid::from_raw(service).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    eventually("the group is empty and goes", || {
+        prune_outputs(&client.state_dir()).unwrap();
+        (!group.exists()).then_some(())
+    });
 }

@@ -52,13 +52,15 @@ fn prune(state_dir: &Path, now: Timestamp, max_runs: usize, recorded: impl Fn(&I
     Ok(removed)
 }
 
-/// Removes the output of all but the last three runs of each program.
+/// Removes the output of all but the last three runs of each program, and control groups that were left to processes which have
+/// ended since.
 ///
 /// # Errors
 /// The journal cannot be read, or a file cannot be removed.
 pub fn prune_outputs(state_dir: &Path) -> io::Result<()> {
     let mut kept = BTreeMap::new();
     for run in finished(state_dir)?.0.iter().rev() {
+        journal::remove_cgroup(&run.run_dir);
         let output = run.run_dir.join(journal::OUTPUT);
         if !output.exists() {
             continue;

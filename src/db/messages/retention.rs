@@ -25,6 +25,7 @@ pub fn expire(tx: &mut Tx, before_ms: i64) -> Result<usize, DbError> {
         let mut statement = tx.prepare_cached(
             "SELECT id, system, component, severity,
                  CASE WHEN outbox IS NOT NULL AND client = sender AND id > coalesce(through, 0)
+                           AND coalesce(reason, '') <> 'AlreadyRan'
                       THEN messages.advertisement END AS counted,
                  coalesce(state, 'NoStatus') AS counted_state
              FROM messages LEFT JOIN forgotten_advertisements AS forgotten

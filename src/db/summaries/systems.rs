@@ -7,6 +7,7 @@ use crate::{
     db::{DbError, devices, points},
     plan::summary::{Health, storage_health},
     trust::identity::Role,
+    wire::points::DriveReport,
 };
 
 /// One storage object of a system, or the system itself if it has none.
@@ -45,6 +46,7 @@ pub fn site_systems(connection: &Connection, now_ms: i64, silence_ms: i64) -> Re
         total_bytes: 0,
         health: judged(available, Health::Ok),
     };
+    let of_drive = |drive: &DriveReport| storage_health(drive.free_bytes, drive.total_bytes);
     let mut systems = Vec::new();
     let reported = points::all(connection)?;
     for point in &reported {
@@ -54,7 +56,7 @@ pub fn site_systems(connection: &Connection, now_ms: i64, silence_ms: i64) -> Re
             storage: drive.path.clone(),
             free_bytes: drive.free_bytes,
             total_bytes: drive.total_bytes,
-            health: judged(available, if drive.usable { storage_health(drive.free_bytes) } else { Health::Ok }),
+            health: judged(available, if drive.usable { of_drive(drive) } else { Health::Ok }),
             ..one.clone()
         }));
         if point.drives.is_empty() {

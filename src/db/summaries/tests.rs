@@ -9,7 +9,7 @@ use crate::{
         fixtures::{NOW, client, device, message, scratch, sender},
         messages, points, status,
     },
-    model::message::StatusMessage,
+    model::{message::StatusMessage, reason::Reason},
     trust::identity::Role,
     wire::points::{DriveReport, PointReport},
 };
@@ -48,7 +48,7 @@ fn apply(tx: &mut Tx, step: &Step, time: i64) {
         Step::Send(number, outbox, sent) => {
             let id = format!("c{number}");
             let batch: Vec<(u64, StatusMessage)> =
-                sent.iter().map(|(seq, which, state)| (*seq, message(ADVERTISEMENTS[*which], *state))).collect();
+                sent.iter().map(|(seq, which, state)| (*seq, maybe_old(*seq, *which, *state))).collect();
             // Refused once the client is deleted.
             let _ = messages::store_batch(tx, &sender(&id), &format!("o{outbox}"), &batch, NOW + time);
         }
@@ -64,6 +64,12 @@ fn apply(tx: &mut Tx, step: &Step, time: i64) {
         }
         Step::ForgetAdvertisement(which) => status::forget_advertisement(tx, &name(ADVERTISEMENTS[*which])).unwrap(),
     }
+}
+
+/// Every third message is about what ran before the offer came.
+fn maybe_old(seq: u64, which: usize, state: RunState) -> StatusMessage {
+    let reason = seq.is_multiple_of(3).then_some(Reason::AlreadyRan);
+    StatusMessage { reason, ..message(ADVERTISEMENTS[which], state) }
 }
 
 type Everything = (Vec<ComponentStatus>, Vec<(MessageCounts, BTreeMap<RunState, u64>)>);
@@ -99,6 +105,21 @@ proptest! {
             prop_assert_eq!(&kept.1[place].1, &by_row);
         }
     }
+}
+
+#[test]
+fn what_ran_before_the_offer_came_is_counted_for_its_client_and_not_again_as_a_message() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    let old = |state| StatusMessage { reason: Some(Reason::AlreadyRan), ..message("editor", state) };
+    let batch =
+        [(1, message("editor", RunState::Succeeded)), (2, old(RunState::Failed)), (3, old(RunState::Succeeded))];
+    messages::store_batch(&mut tx, &sender("c1"), "o", &batch, NOW).unwrap();
+    let expected = MessageCounts { succeeded: 1, ..MessageCounts::default() };
+    assert_eq!(message_counts(&tx, &name("editor")).unwrap(), expected);
+    assert_eq!(client_states(&tx, &name("editor")).unwrap(), [(RunState::Succeeded, 1)].into());
+    messages::expire(&mut tx, NOW + 1).unwrap();
+    assert_eq!(message_counts(&tx, &name("editor")).unwrap(), expected);
 }
 
 #[test]

@@ -30,6 +30,10 @@ pub struct RunFacts {
     pub expires: Option<Timestamp>,
 }
 
+/// What helps a program whose dependency failed: that one is not run for it a second time.
+const DEPENDENCY_REMEDY: &str = "It waits for that program to succeed on this client: mend it, and have it run again by an \
+                                 advertisement of its own, for instance with a new rerunToken";
+
 /// How the run stands.
 pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
     let Some(run) = run else {
@@ -46,11 +50,14 @@ pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
         RunState::Unknown => {
             let reason = run.reason.unwrap_or(Reason::SupervisorLost);
             let remedy = "it does not run again by itself; see what it did, then set a new rerunToken";
-            step("run", Standing::Unknown, Some(reason), format!("{text}. {remedy}"))
+            step("run", Standing::Unknown, Some(reason), and(&text, remedy))
+        }
+        state if state.is_failure() && run.reason == Some(Reason::DependencyFailed) => {
+            step("run", Standing::Failed, run.reason, and(&text, DEPENDENCY_REMEDY))
         }
         state if state.is_failure() => {
             let reason = run.reason.unwrap_or(Reason::ExitCode);
-            step("run", Standing::Failed, Some(reason), format!("{text}. {}", next_try(run, now)))
+            step("run", Standing::Failed, Some(reason), and(&text, &next_try(run, now)))
         }
         RunState::Rejected => step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::PlatformMismatch)), text),
         RunState::Expired => {
@@ -59,11 +66,16 @@ pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
         RunState::Cancelled => step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::OfferWithdrawn)), text),
         // A client that waits after a failure is a failed client with its next try ahead.
         _ if run.reason == Some(Reason::WaitingAfterFailure) => {
-            let text = format!("{text}. {}", next_try(run, now));
+            let text = and(&text, &next_try(run, now));
             step("run", Standing::Failed, Some(Reason::WaitingAfterFailure), text)
         }
         _ => waits(),
     }
+}
+
+/// Two sentences, whether the first one ends as one or not.
+fn and(first: &str, second: &str) -> String {
+    format!("{}. {second}", first.trim_end_matches('.'))
 }
 
 /// What makes a failed client try again.

@@ -71,7 +71,9 @@ fn not_member(direct: usize, false_parts: &[&str], failure: Option<&str>) -> Cla
 #[test]
 fn who_is_targeted() {
     let failed = |reason| ("clause", Standing::Failed, Some(reason));
-    check(|facts| facts.clause = Clause::NoAdvertisement, failed(Reason::ReferenceNotFound), "no such advertisement");
+    let nothing = explain(&Facts { clause: Clause::NoAdvertisement, ..done() }, at(1_000));
+    assert_eq!(nothing.len(), 1, "nothing else can be said of what is not there");
+    assert_eq!((nothing[0].name, nothing[0].standing, nothing[0].reason), failed(Reason::ReferenceNotFound));
     check(|facts| facts.clause = Clause::NoClient, failed(Reason::ReferenceNotFound), "no client c-1 has joined");
     check(|facts| facts.clause = Clause::Blocked, failed(Reason::Blocked), "waybill clients unblock c-1");
     check(
@@ -202,6 +204,24 @@ fn what_a_failed_client_waits_for() {
     check(
         |facts| facts.run = Some(ran(RunState::Waiting, Some(Reason::WaitingAfterFailure))),
         failed(Reason::WaitingAfterFailure),
+        "a new source version",
+    );
+    check(
+        |facts| facts.run = Some(ran(RunState::PrepareFailed, Some(Reason::DependencyFailed))),
+        failed(Reason::DependencyFailed),
+        "what the client said. It waits for that program to succeed on this client: mend it",
+    );
+    check(
+        |facts| {
+            let run = ran(RunState::Failed, Some(Reason::ExitCode));
+            facts.run = Some(RunFacts { text: "it said so.".into(), ..run });
+        },
+        failed(Reason::ExitCode),
+        "it said so. It waits for",
+    );
+    check(
+        |facts| facts.run = Some(ran(RunState::Failed, Some(Reason::AlreadyRan))),
+        failed(Reason::AlreadyRan),
         "a new source version",
     );
     check(

@@ -19,7 +19,7 @@ use crate::{
     },
     clock,
     db::{
-        DbError,
+        Connection, DbError, copies,
         devices::{self, DeviceRow, PAGE_MAX},
         inventory,
         messages::CLIENT,
@@ -37,6 +37,7 @@ pub(super) fn resource() -> FleetResource {
         ("os", text("Its operating system: distribution and version where it said so.")),
         ("architecture", text("Its processor architecture.")),
         ("agentVersion", text("The version of its agent.")),
+        ("copied", truth("Two machines report as this client: its state was copied. Noticed within the last week.")),
         ("blocked", truth("An administrator refuses its connections; it is offered nothing.")),
         ("joinedAt", instant("When it joined last.")),
         ("lastSeen", instant("When it was heard of last, to the minute.")),
@@ -55,6 +56,7 @@ pub(super) fn resource() -> FleetResource {
             column("OS", "string", ".status.os"),
             column("Agent", "string", ".status.agentVersion"),
             column("Blocked", "boolean", ".status.blocked"),
+            column("Copied", "boolean", ".status.copied"),
             column("Seen", "date", ".status.lastSeen"),
             wide("Labels", "string", ".metadata.labels"),
             column("Age", "date", ".metadata.creationTimestamp"),
@@ -66,7 +68,7 @@ pub(super) async fn answer(parts: &Parts, request: FleetRequest) -> Result<Fleet
     match request.verb {
         FleetVerb::Get { name } => get(parts, &name).await.map(FleetAnswer::Object),
         FleetVerb::List { label_selector, field_selector, limit, start } => {
-            let fields = ["hostname", "os", "architecture", "agentVersion", "blocked"];
+            let fields = ["hostname", "os", "architecture", "agentVersion", "blocked", "copied"];
             list(parts, Listing::parse(&label_selector, &field_selector, limit, start, &fields)?).await
         }
         FleetVerb::Delete { name, dry_run } => {
@@ -92,42 +94,58 @@ pub(super) async fn answer(parts: &Parts, request: FleetRequest) -> Result<Fleet
     }
 }
 
+/// What is known of a client.
+struct Found {
+    row: DeviceRow,
+    inventory: Inventory,
+    copied: bool,
+}
+
+impl Found {
+    fn of(connection: &Connection, row: DeviceRow) -> Result<Self, DbError> {
+        let inventory = inventory::get(connection, &row.id)?.unwrap_or_default();
+        let copied = copies::is_copied(connection, &row.id, clock::now_unix_ms())?;
+        Ok(Self { row, inventory, copied })
+    }
+}
+
 async fn get(parts: &Parts, name: &str) -> Result<Value, Failure> {
     let wanted = name.to_owned();
     let found = parts
         .database
         .read(move |connection| {
             let row = devices::get(connection, &wanted)?.filter(|row| row.role == Role::Client);
-            Ok((row, inventory::get(connection, &wanted)?))
+            row.map(|row| Found::of(connection, row)).transpose()
         })
         .await
         .map_err(failed)?;
-    match found {
-        (Some(row), inventory) => {
-            let inventory = inventory.unwrap_or_default();
-            let mut client = shown(&row, &inventory);
-            if !inventory.packages.is_empty() {
-                client["status"]["packages"] = json!(inventory.packages);
-            }
-            Ok(client)
-        }
-        (None, _) => Err(Failure::not_found(GROUP, PLURAL, name)),
+    let Some(found) = found else { return Err(Failure::not_found(GROUP, PLURAL, name)) };
+    let mut client = shown(&found);
+    if !found.inventory.packages.is_empty() {
+        client["status"]["packages"] = json!(found.inventory.packages);
     }
+    Ok(client)
 }
 
 async fn list(parts: &Parts, listing: Listing) -> Result<FleetAnswer, Failure> {
     let first = listing.place(|mark| Some(mark.to_owned()))?;
+    // Few, and asked for by everybody who looks at the whole site.
+    let only_copied = listing.demanded("copied").as_deref() == Some("true");
     parts
         .database
         .read(move |connection| {
-            let page = |after: Option<&String>| -> Result<Vec<(DeviceRow, Inventory)>, DbError> {
-                let rows = devices::page(connection, Role::Client, after.map_or("", String::as_str), PAGE_MAX)?;
-                rows.into_iter()
-                    .map(|row| Ok((inventory::get(connection, &row.id)?.unwrap_or_default(), row)))
-                    .map(|pair: Result<_, DbError>| pair.map(|(inventory, row)| (row, inventory)))
-                    .collect()
+            let page = |after: Option<&String>| -> Result<Vec<Found>, DbError> {
+                let after = after.map_or("", String::as_str);
+                let rows = if only_copied {
+                    let ids = copies::page(connection, after, PAGE_MAX, clock::now_unix_ms())?;
+                    let rows = ids.iter().map(|id| devices::get(connection, id)).collect::<Result<Vec<_>, _>>()?;
+                    rows.into_iter().flatten().collect()
+                } else {
+                    devices::page(connection, Role::Client, after, PAGE_MAX)?
+                };
+                rows.into_iter().map(|row| Found::of(connection, row)).collect()
             };
-            listing.collect(first, page, |(row, _)| row.id.clone(), Clone::clone, |(row, claim)| shown(row, claim))
+            listing.collect(first, page, |found| found.row.id.clone(), Clone::clone, shown)
         })
         .await
         .map_err(failed)
@@ -176,7 +194,8 @@ pub(super) fn checked_labels(kind: &str, name: &str, labels: &Value) -> Result<B
     Ok(pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
 }
 
-fn shown(row: &DeviceRow, inventory: &Inventory) -> Value {
+fn shown(found: &Found) -> Value {
+    let Found { row, inventory, copied } = found;
     let platform = &inventory.platform;
     let os = [platform.distribution.as_ref().or(platform.os.as_ref()), platform.version.as_ref()];
     let os: Vec<&str> = os.into_iter().flatten().map(String::as_str).collect();
@@ -186,6 +205,7 @@ fn shown(row: &DeviceRow, inventory: &Inventory) -> Value {
         "architecture": platform.arch,
         "agentVersion": row.agent_version,
         "blocked": row.blocked,
+        "copied": copied,
         "joinedAt": time(row.joined_at_ms),
         "lastSeen": time(row.last_seen_ms),
         "certificateExpires": time(row.not_after_ms),

@@ -274,7 +274,7 @@ impl Site {
 
     /// Makes the state directory of a client that has joined, with a certificate of this life.
     pub(crate) fn join(&self, state: &std::path::Path, lifetime: Duration) {
-        waybill::agent::session::make_state(state).unwrap();
+        waybill::content::private::make(state).unwrap();
         let key = DeviceKey::load_or_create(&state.join("device.key")).unwrap();
         let mut endpoints = endpoints(&self.url);
         endpoints.cap_urls.splice(0..0, self.first_access_points.clone());
