@@ -32,8 +32,6 @@ use crate::{
 
 /// Sources are read again this often without any event.
 const SOURCE_INTERVAL: Duration = Duration::from_secs(3_600);
-/// While a revision is being applied, its packages wait; the end of it nudges them, this is the fallback.
-const REVISION_WAIT: Duration = Duration::from_secs(1);
 
 impl Reconciled for Package {
     fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self> {
@@ -55,9 +53,8 @@ impl Reconciled for Package {
         }
         removal::ensure_finalizer(self, ctx).await?;
         let revision = ctx.revision.borrow().clone();
-        let half_a_revision = || Error::Deferred { after: ctx.at_latest(REVISION_WAIT) };
         if revision.applying {
-            return Err(half_a_revision());
+            return Err(ctx.half_a_revision());
         }
         let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
         if !self.spec.suspend {
@@ -69,10 +66,10 @@ impl Reconciled for Package {
         };
         let current = versions.first();
         {
-            let _whole = ctx.compiling.try_read().map_err(|_| half_a_revision())?;
+            let _whole = ctx.whole_revision()?;
             // Reading a source may take long: by now its programs may be those of another commit.
             if ctx.revision.borrow().root != revision.root {
-                return Err(half_a_revision());
+                return Err(ctx.half_a_revision());
             }
             record::compile(self, &name, current, ctx).await?;
         }
