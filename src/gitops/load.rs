@@ -3,7 +3,7 @@
 //!
 //! The rule of what is a manifest: every `*.yaml` and `*.yml` file of the tree, except beneath names that begin with a
 //! dot and beneath directories that a Package of the tree names as its source. Of these files the documents of our own
-//! API group count; others are reported as ignored.
+//! API group count; others are reported as ignored, unless they look like ours with a slip.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
