@@ -11,6 +11,7 @@ pub mod library;
 pub mod manifest;
 pub mod path;
 pub mod publish;
+pub mod stand_in;
 pub mod tree;
 pub mod verify;
 
