@@ -10,6 +10,7 @@ pub mod context;
 mod distribution;
 mod distribution_point;
 pub mod error;
+mod held_up;
 pub mod looks;
 pub mod nudge;
 pub mod pace;

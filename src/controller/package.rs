@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        conditions::Readiness,
+        conditions::{Readiness, needs_somebody},
         package::{Package, Source},
         reconcile_requested,
     },
@@ -95,8 +95,7 @@ pub(crate) fn obstacle(package: &Package) -> Option<Obstacle> {
     }
     let ready = observed.conditions.iter().find(|one| one.type_ == "Ready")?;
     let reason = *Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
-    // Tried again all the same, but no try helps before somebody has done something.
-    let needs_somebody = ready.status == "False" || matches!(reason, Reason::SourceUnavailable | Reason::DiskFull);
+    let needs_somebody = needs_somebody(&observed.conditions).is_some();
     (reason != Reason::Succeeded).then(|| Obstacle { reason, text: ready.message.clone(), needs_somebody })
 }
 
