@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 pub use disk::OpenError;
 use history::Log;
 pub(super) use history::{Change, EventType};
-use writer::Job;
+use writer::{Asked, Job, Trouble};
 
 /// An object as it is stored and served, shared between readers.
 pub(super) type Object = Arc<Value>;
@@ -86,8 +86,9 @@ struct State {
 pub(super) struct Store {
     state: Arc<RwLock<State>>,
     revisions: watch::Receiver<u64>,
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Asked>>,
     writer: Option<JoinHandle<()>>,
+    trouble: Arc<Trouble>,
 }
 
 impl Store {
@@ -101,12 +102,13 @@ impl Store {
         let (announce, revisions) = watch::channel(state.revision);
         let state = Arc::new(RwLock::new(state));
         let (jobs, inbox) = mpsc::channel();
-        let shared = state.clone();
+        let trouble = Arc::<Trouble>::default();
+        let (shared, troubled) = (state.clone(), trouble.clone());
         let writer = std::thread::Builder::new()
             .name("api-store".into())
-            .spawn(move || writer::run(database, &shared, &announce, &inbox))
+            .spawn(move || writer::run(database, &shared, &announce, &inbox, &troubled))
             .map_err(OpenError::Thread)?;
-        Ok(Store { state, revisions, jobs: Some(jobs), writer: Some(writer) })
+        Ok(Store { state, revisions, jobs: Some(jobs), writer: Some(writer), trouble })
     }
 
     /// Writes durably. The answer is the object as stored (for `Remove`: as it was last, at the version of its end).
@@ -124,8 +126,19 @@ impl Store {
         result.recv().map_err(|_| stopped())?
     }
 
+    /// Whether writes are taken. After one that was refused, another is tried, which changes no object; before, none is.
+    pub(super) async fn writable(&self) -> Result<(), Refusal> {
+        if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(());
+        }
+        let (sender, result) = oneshot::channel();
+        let probe = Asked::Probe(Box::new(|tried| drop(sender.send(tried))));
+        self.jobs.as_ref().ok_or_else(stopped)?.send(probe).map_err(|_| stopped())?;
+        result.await.map_err(|_| stopped())?.map_err(Refusal::Disk)
+    }
+
     fn send(&self, write: Write, answer: writer::Reply) -> Result<(), Refusal> {
-        self.jobs.as_ref().ok_or_else(stopped)?.send(Job { write, answer }).map_err(|_| stopped())
+        self.jobs.as_ref().ok_or_else(stopped)?.send(Asked::Write(Job { write, answer })).map_err(|_| stopped())
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Object> {
