@@ -82,7 +82,7 @@ pub async fn run(
     let holder = cluster.as_ref().map(|cluster| cluster.holder.clone());
     let done = async {
         let parts = Parts::open(&options, cluster).await?;
-        let listeners = Listeners::bind(&options).await?;
+        let listeners = Listeners::bind(&options, &parts.state).await?;
         // On the heap: the future of a whole site is large.
         Box::pin(assemble(options, places, parts, listeners, ready, shutdown)).await
     };

@@ -105,3 +105,32 @@ fn a_branch_that_is_not_there_yet_is_served_and_said_aloud() {
     world.until("it is served", |world| log(world).contains("is in force: 1 object"));
     assert_eq!(log(&world).matches("git sync: the repository").count(), 1, "{}", log(&world));
 }
+
+#[test]
+fn ports_that_were_free_at_the_first_start_are_kept() {
+    let mut world = World::new();
+    let words = ["up", "fleet", "--state", "site", "--listen", "127.0.0.1:0"];
+    let urls = |world: &World| {
+        let pid = world.pid("site");
+        let read = || -> Option<serde_json::Value> {
+            serde_json::from_slice(&std::fs::read(world.path("site/endpoints.json")).ok()?).ok()
+        };
+        world.until("the site is up", |_| read().is_some_and(|endpoints| endpoints["pid"] == pid));
+        let endpoints = read().unwrap();
+        ["apiUrl", "deviceUrl", "enrolmentUrl", "healthUrl"].map(|one| endpoints[one].as_str().unwrap().to_owned())
+    };
+    world.start_as("site", &words);
+    let first = urls(&world);
+    world.strike("site");
+    world.start_as("site", &words);
+    assert_eq!(urls(&world), first);
+
+    // Somebody else has taken one meanwhile.
+    world.stop("site");
+    let _taken = TcpListener::bind(first[1].strip_prefix("https://").unwrap()).unwrap();
+    world.start_as("site", &words);
+    let now = urls(&world);
+    assert_eq!((&now[0], &now[2], &now[3]), (&first[0], &first[2], &first[3]));
+    assert_ne!(now[1], first[1]);
+    assert!(log(&world).contains("where clients and points were served last, cannot be used again"), "{}", log(&world));
+}
