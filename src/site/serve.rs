@@ -226,6 +226,7 @@ async fn assemble(
         database: database.clone(),
         authority: authority.clone(),
         site_id: site.id.clone(),
+        site_name: site.name.clone(),
         epoch: site.epoch,
         signing_keys: TrustedKeys::from_iter([key.public()]),
         endpoints: enrol::Endpoints {
