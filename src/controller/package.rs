@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{
     Reconciled,
-    context::{Context, Revision, SourcePlace, SourceRead},
+    context::{Context, Revision, SourceFailure, SourcePlace, SourceRead},
     error::Error,
-    looks::{At, Look},
+    looks::{Asked, At, Found},
     placement, record, removal,
     report::Report,
 };
@@ -130,28 +130,29 @@ async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision
         base: revision.root.clone(),
         hold: revision.hold.clone(),
     };
-    let at = at(Path::new(&directory.path), revision);
-    let look = |content| Look {
-        at: at.clone(),
+    let asked = Asked {
+        at: at(Path::new(&directory.path), revision),
         requested: reconcile_requested(&package.metadata).map(str::to_owned),
-        content,
     };
-    if let Some(version) = &current
-        && ctx.looks.holds(&key.package, &look(version.content), clock::now(), ctx.at_latest(SOURCE_INTERVAL))
-        && !copies_fail(&key.package, ctx).await?
-    {
-        return Ok(());
+    match ctx.looks.known(&key.package, &asked, clock::now(), ctx.at_latest(SOURCE_INTERVAL)) {
+        Some(Found::Refused(failure)) => return Err(refused(failure)),
+        Some(Found::Content(content)) => {
+            let is_current = current.as_ref().is_some_and(|version| version.content == content);
+            if is_current && !copies_fail(&key.package, ctx).await? {
+                return Ok(());
+            }
+        }
+        None => {}
     }
     let begun = ctx.looks.begin();
     let read = (ctx.read_source)(place.clone()).await;
     let SourceRead { content, size_bytes, files } = read.map_err(|failure| {
-        if failure.passes {
-            Error::Transient { reason: failure.reason, text: failure.text }
-        } else {
-            Error::stalled(failure.reason, failure.text)
+        if !failure.passes {
+            ctx.looks.keep(&key.package, begun, asked.clone(), Found::Refused(failure.clone()), clock::now());
         }
+        refused(failure)
     })?;
-    ctx.looks.keep(&key.package, begun, look(content), clock::now());
+    ctx.looks.keep(&key.package, begun, asked, Found::Content(content), clock::now());
     if current.is_some_and(|version| version.content == content && version.files == files) {
         return Ok(());
     }
@@ -165,6 +166,10 @@ async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision
         })
         .await?;
     Ok(())
+}
+
+fn refused(SourceFailure { reason, text, passes }: SourceFailure) -> Error {
+    if passes { Error::Transient { reason, text } } else { Error::stalled(reason, text) }
 }
 
 /// What tells whether a source is still the one that was read. A commit that does not touch it names it as before.
