@@ -94,6 +94,15 @@ pub fn conditions(
     all
 }
 
+/// The condition Ready, if it says that no further try helps before somebody has done something.
+#[must_use]
+pub fn needs_somebody(conditions: &[Condition]) -> Option<&Condition> {
+    // These are tried again all the same, without any prospect.
+    let hopeless = [Reason::SourceUnavailable, Reason::DiskFull].map(Reason::as_str);
+    let ready = conditions.iter().find(|one| one.type_ == "Ready")?;
+    (ready.status == "False" || ready.status != "True" && hopeless.contains(&ready.reason.as_str())).then_some(ready)
+}
+
 /// Times on the wire carry whole seconds; comparing finer ones would make every status differ from its own echo.
 fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
@@ -138,5 +147,12 @@ mod tests {
         let third = conditions(&Readiness::Stalled(Reason::InvalidSpec, "c".into()), &[], 2, &second, two);
         assert_eq!(third.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(), ["Ready", "Stalled"]);
         assert_eq!(third[0].last_transition_time.0, two);
+
+        assert_eq!(needs_somebody(&second), None, "it goes on by itself");
+        assert_eq!(needs_somebody(&third), Some(&third[0]));
+        let full = conditions(&Readiness::Progressing(Reason::DiskFull, "d".into()), &[], 2, &third, two);
+        assert_eq!(needs_somebody(&full), Some(&full[0]));
+        let done = conditions(&Readiness::Ready(Reason::Succeeded, "e".into()), &[], 2, &full, two);
+        assert_eq!(needs_somebody(&done), None);
     }
 }

@@ -22,6 +22,7 @@ use crate::model::duration::Span;
     doc = "A site: an administrative unit with its own clients, distribution points and client access points.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Held up", type_ = "integer", json_path = ".status.heldUp"),
     printcolumn(name = "Clients", type_ = "integer", json_path = ".status.clients"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.sync.revision"),
     printcolumn(
@@ -71,9 +72,14 @@ pub struct SiteStatus {
     /// How many clients are joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<i64>,
-    /// The worst of all components and systems: OK, Warning or Critical.
+    /// The worst of all components and systems, of what is held up and of the manifests: OK, Warning or Critical. What keeps content
+    /// from every client is Critical, anything else that is held up, and manifests with problems, at least Warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// How many packages, programs, distributions, collections and advertisements wait for somebody: each says in its condition
+    /// Ready what for. The first of them are named in the site's own condition Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<i64>,
     /// Where git sync stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,

@@ -152,6 +152,14 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
+    /// Whether writes are taken; otherwise why not, for whoever looks after the machine.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn writable(&self) -> Result<(), String> {
+        self.server.store.writable().await.map_err(|refusal| refusal.to_string())
+    }
+
     /// Serves https on `listener` until `shutdown` is cancelled. `tls` is [`ServerTls::kubernetes`]: who shows no
     /// certificate reaches health and version only.
     pub async fn serve(self, listener: tokio::net::TcpListener, tls: ServerTls, shutdown: CancellationToken) {

@@ -19,11 +19,14 @@ const MINOR: u32 = 36;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The checks behind the health paths. What could fail has failed at start, or fails the write that meets it.
-const CHECKS: &[&str] = &["ping", "store"];
+/// The check whether writes are taken.
+const STORE: &str = "store";
+
+/// The checks behind the health paths. What else could fail has failed at start.
+const CHECKS: &[&str] = &["ping", STORE];
 
 /// GET of a path outside the resources.
-pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) -> Result<Answer, Failure> {
+pub(super) async fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) -> Result<Answer, Failure> {
     let segments: Vec<&str> = page.trim_matches('/').split('/').collect();
     let kinds = &server.kinds;
     if !matches!(parts.method.as_str(), "GET" | "HEAD") && is_for_reading(kinds, &segments) {
@@ -34,7 +37,11 @@ pub(super) fn answer(server: &Server, parts: &Parts, query: &Query, page: &str) 
         negotiate::form(answer::text(&parts.headers, header::ACCEPT), &[])?;
     }
     match segments[..] {
-        ["healthz" | "livez" | "readyz", ref check @ ..] => Ok(health(segments[0], check, query)),
+        ["healthz" | "livez" | "readyz", ref check @ ..] => {
+            // Who is alive without being able to write is not restarted for it.
+            let refused = if segments[0] == "readyz" { server.store.writable().await.err() } else { None };
+            Ok(health(segments[0], check, query, refused.is_some()))
+        }
         ["version"] => Answer::json(200, &version()),
         ["api"] | ["apis"] => discovered(server, parts, segments[0] == "api"),
         ["api", "v1"] => found(discovery::resources(kinds, "", "v1")),
@@ -96,17 +103,31 @@ fn arch() -> &'static str {
     }
 }
 
-fn health(name: &str, check: &[&str], query: &Query) -> Answer {
+/// As the real server tells of its own checks; why one fails is in the log, and not for whoever asks.
+fn health(name: &str, check: &[&str], query: &Query, refuses_writes: bool) -> Answer {
+    let is_excluded = |check: &str| query.all("exclude").any(|excluded| excluded == check);
+    let fails = |check: &str| refuses_writes && check == STORE && !is_excluded(check);
     match check {
-        [] if query.has("verbose") => {
+        [] if query.has("verbose") || fails(STORE) => {
             let mut body = String::new();
             for check in CHECKS {
-                let state = if query.all("exclude").any(|e| e == *check) { "excluded: ok" } else { "ok" };
-                body.push_str(&format!("[+]{check} {state}\n"));
+                let state = if is_excluded(check) { "excluded: ok" } else { "ok" };
+                let line = if fails(check) {
+                    format!("[-]{check} failed: reason withheld\n")
+                } else {
+                    format!("[+]{check} {state}\n")
+                };
+                body.push_str(&line);
             }
-            Answer::Text { code: 200, body: format!("{body}{name} check passed\n") }
+            match fails(STORE) {
+                true => Answer::Text { code: 500, body: format!("{body}{name} check failed\n") },
+                false => Answer::Text { code: 200, body: format!("{body}{name} check passed\n") },
+            }
         }
         [] => Answer::Text { code: 200, body: "ok".into() },
+        [one] if fails(one) => {
+            Answer::Text { code: 500, body: format!("internal server error: {one} failed: reason withheld\n") }
+        }
         [one] if CHECKS.contains(one) => Answer::Text { code: 200, body: "ok".into() },
         _ => Answer::no_such_page(),
     }

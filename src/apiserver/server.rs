@@ -76,7 +76,7 @@ impl Server {
                     let why = format!("User {:?} cannot {verb} path {page:?}", user.name);
                     return Err(Failure::plain(403, "Forbidden", format!("forbidden: {why}")).with_causes(vec![]));
                 }
-                pages::answer(self, parts, query, &page)
+                pages::answer(self, parts, query, &page).await
             }
             Route::Resource(request) => self.resource(&user, request, parts, query, body).await,
         }

@@ -66,7 +66,7 @@ async fn run(common: Common) -> Result<()> {
         device.present(session);
         Ok(())
     };
-    tracing::info!(name = %device.session.id, url = %device.url, "the client access point serves");
+    tracing::info!(name = %device.session.name(), url = %device.url, "the client access point serves");
     // The largest that any route takes.
     let limits = Limits { body_bytes_max: SIGNED_INVENTORY_BYTES_MAX, ..Limits::default() };
     let served = serve(listener, tls, router, limits, allowed, shutdown.clone());

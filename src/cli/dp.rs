@@ -54,7 +54,7 @@ async fn run(common: Common) -> Result<()> {
         device.present(session);
         Ok(())
     };
-    tracing::info!(name = %device.session.id, url = %device.url, "the distribution point serves");
+    tracing::info!(name = %device.session.name(), url = %device.url, "the distribution point serves");
     let allowed: Allowed = Arc::new(|_| Ok(()));
     tokio::select! {
         () = serve(listener, tls, dp.router(), Limits::default(), allowed, shutdown.clone()) => {}

@@ -4,14 +4,22 @@
 use std::{collections::BTreeMap, io::Write};
 
 use anyhow::Result;
-use kube::{Api, Client, ResourceExt, api::DynamicObject};
+use kube::{Api, Client, Resource, ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
 use super::{
     connection::{block_on, fleet, list},
     show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
 };
-use crate::api::{advertisement::Advertisement, package::Package, site::Site};
+use crate::api::{
+    advertisement::Advertisement,
+    collection::Collection,
+    conditions::{Observed, needs_somebody},
+    distribution::Distribution,
+    package::Package,
+    program::Program,
+    site::Site,
+};
 
 /// Objects of one kind that are shown.
 const ROWS_MAX: usize = 10_000;
@@ -48,10 +56,19 @@ async fn gather(client: &Client) -> Result<Value> {
     let sites = list(&Api::<Site>::all(client.clone()), "", ROWS_MAX).await?;
     let packages = list(&Api::<Package>::all(client.clone()), "", ROWS_MAX).await?;
     let advertisements = list(&Api::<Advertisement>::all(client.clone()), "", ROWS_MAX).await?;
+    let programs = list(&Api::<Program>::all(client.clone()), "", ROWS_MAX).await?;
+    let distributions = list(&Api::<Distribution>::all(client.clone()), "", ROWS_MAX).await?;
+    let collections = list(&Api::<Collection>::all(client.clone()), "", ROWS_MAX).await?;
     let locations = list(&fleet(client, "ContentLocation", None), "", ROWS_MAX).await?;
     let copied = list(&fleet(client, "Client", None), "status.copied=true", ROWS_MAX).await?;
     let copied: Vec<Value> =
         copied.iter().map(|one| json!({"name": one.name_any(), "hostname": one.data["status"]["hostname"]})).collect();
+    let mut waiting = Vec::new();
+    add_waiting(&mut waiting, &packages, |one| Some(&one.status.as_ref()?.observed));
+    add_waiting(&mut waiting, &programs, |one| Some(&one.status.as_ref()?.observed));
+    add_waiting(&mut waiting, &distributions, |one| Some(&one.status.as_ref()?.observed));
+    add_waiting(&mut waiting, &collections, |one| Some(&one.status.as_ref()?.observed));
+    add_waiting(&mut waiting, &advertisements, |one| Some(&one.status.as_ref()?.observed));
     let packages: Vec<Value> = packages
         .iter()
         .map(|one| {
@@ -77,7 +94,24 @@ async fn gather(client: &Client) -> Result<Value> {
                 "systems": status["systems"]})
         })
         .collect();
-    Ok(json!({"sites": sites, "packages": packages, "advertisements": advertisements, "copiedClients": copied}))
+    Ok(
+        json!({"sites": sites, "heldUp": waiting, "packages": packages, "advertisements": advertisements, "copiedClients": copied}),
+    )
+}
+
+/// Adds those of one kind that are not ready, and whether they wait for somebody.
+fn add_waiting<K>(waiting: &mut Vec<Value>, objects: &[K], observed: impl Fn(&K) -> Option<&Observed>)
+where
+    K: Resource<DynamicType = ()>,
+{
+    for object in objects {
+        let Some(observed) = observed(object) else { continue };
+        let ready = observed.conditions.iter().find(|one| one.type_ == "Ready" && one.status != "True");
+        waiting.extend(ready.map(|ready| {
+            json!({"kind": K::kind(&()), "namespace": object.namespace(), "name": object.name_any(), "reason": ready.reason,
+                "text": ready.message, "needsSomebody": needs_somebody(&observed.conditions).is_some()})
+        }));
+    }
 }
 
 fn ready_condition(status: &Value) -> Option<&Value> {
@@ -122,9 +156,10 @@ fn write(page: &Value, out: &mut impl Write) -> Result<()> {
         let name = cell(site, "name");
         writeln!(
             out,
-            "Site {name}: ready {}, health {health}, {} clients",
+            "Site {name}: ready {}, health {health}, {} clients{}",
             cell(site, "ready"),
-            cell(site, "clients")
+            cell(site, "clients"),
+            for_somebody(page),
         )?;
         match cell(sync, "revision").as_str() {
             "" => writeln!(out, "No revision of the manifests is applied yet")?,
@@ -175,13 +210,20 @@ fn named(object: &Value) -> String {
     format!("{}/{}", cell(object, "namespace"), cell(object, "name"))
 }
 
+/// How many objects wait for somebody, for those who read the first line alone.
+fn for_somebody(page: &Value) -> String {
+    match rows(page, "heldUp").filter(|one| one["needsSomebody"] == true).count() {
+        0 => String::new(),
+        1 => ", 1 object is held up".to_owned(),
+        more => format!(", {more} objects are held up"),
+    }
+}
+
 /// Whatever is not ready, with its reason and the remedy.
 fn held(page: &Value) -> Table {
     let mut table = Table::new(&["KIND", "NAME", "REASON", "WHAT"]);
-    for (kind, list) in [("Package", "packages"), ("Advertisement", "advertisements")] {
-        for one in rows(page, list).filter(|one| one["text"].is_string()) {
-            table.row([kind.to_owned(), named(one), cell(one, "ready"), cell(one, "text")]);
-        }
+    for one in rows(page, "heldUp") {
+        table.row([cell(one, "kind"), named(one), cell(one, "reason"), cell(one, "text")]);
     }
     table
 }
@@ -256,6 +298,24 @@ fn summary(page: &Value, list: &str, header: &[&'static str], members: [&str; 6]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_line_says_that_somebody_has_to_act() {
+        let site = json!([{"name": "main", "ready": "True", "health": "Critical", "clients": 3}]);
+        let held = |name: &str, needs_somebody: bool| {
+            json!({"kind": "Package", "namespace": "default", "name": name, "reason": "SourceRefused", "text": "x",
+                "needsSomebody": needs_somebody})
+        };
+        let first = |held_up: Value| {
+            let mut out = Vec::new();
+            write(&json!({"sites": site, "heldUp": held_up}), &mut out).unwrap();
+            String::from_utf8(out).unwrap().lines().next().unwrap().to_owned()
+        };
+        let sound = "Site main: ready True, health Critical, 3 clients";
+        assert_eq!(first(json!([held("under-way", false)])), sound);
+        let held_up = json!([held("a", true), held("b", false), held("c", true)]);
+        assert_eq!(first(held_up), format!("{sound}, 2 objects are held up"));
+    }
 
     #[test]
     fn a_problem_is_shown_with_its_lines_and_its_mark_in_place() {

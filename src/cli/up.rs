@@ -32,7 +32,8 @@ pub(super) struct Up {
     /// Serve this branch, commit by commit, instead of the directory's present files
     #[arg(long, value_name = "NAME")]
     branch: Option<String>,
-    /// Address for clients and other points; joining is on the next port, health on the one after; port 0 takes free ones
+    /// Address for clients and other points; joining is on the next port, health on the one after; port 0 takes free ones, and the
+    /// same ones at every later start
     /// [default: 127.0.0.1:7444]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,

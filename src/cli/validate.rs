@@ -235,6 +235,9 @@ spec:
         let text = "apiVersion: waybill.dev/v1alpha1\nkind: Advertisement\nmetadata: {name: x}\n\
                     spec: {program: p, collection: c, userMayStart: true, start: \"2026-05-01T10:00:00\"}\n";
         assert!(validated(text, Output::Text).1.contains("with its offset, as 2026-05-01T10:00:00Z"));
+        let slipped = collection("true").replace("waybill.dev", "waybil.dev");
+        let (code, shown) = validated(&slipped, Output::Text);
+        assert!(code == 1 && shown.contains("a.yaml:1:1: there is no group `waybil.dev`: write"), "{shown}");
         let (code, shown) = validated("# nothing yet\n", Output::Text);
         assert_eq!(code, 0);
         assert!(shown.starts_with(".: warning: nothing is declared here"), "{shown}");

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod path;
 pub mod private;
 pub mod publish;
+pub mod stand_in;
 pub mod tree;
 pub mod verify;
 

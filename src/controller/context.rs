@@ -12,9 +12,9 @@ use kube::{
     Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{RwLock, RwLockReadGuard, watch};
 
-use super::{guard::Unreadable, looks::SourceLooks, nudge::Nudges, pace::Pace};
+use super::{error::Error, guard::Unreadable, looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
     api::{
         advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
@@ -50,12 +50,25 @@ pub struct Revision {
     pub hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
     /// Names everything in a directory of that root, if something else than its place does.
     pub tree: Option<TreeOf>,
+    /// Says whether git sync declares a package, and so makes it again if it is gone; `None` where it declares nothing.
+    pub declares: Option<Declares>,
     /// What the site's status says of it; the default where nothing is applied by git sync, `None` before its first word.
     pub status: Option<crate::api::site::SyncStatus>,
 }
 
 /// A name for all that a directory holds: what has the same name in two revisions is the same. `None` if there is none.
 pub type TreeOf = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
+
+/// Whether the manifests in force declare a package of this name.
+pub type Declares = Arc<dyn Fn(&ObjectName) -> bool + Send + Sync>;
+
+impl Revision {
+    /// Whether git sync makes this package again if it is gone.
+    #[must_use]
+    pub fn declares(&self, package: &ObjectName) -> bool {
+        self.declares.as_ref().is_some_and(|declares| declares(package))
+    }
+}
 
 /// What the offer manager computed last.
 #[derive(Clone, Debug, Default)]
@@ -246,7 +259,22 @@ impl Context {
     }
 }
 
+/// While a revision is being applied, its packages wait; the end of it nudges them, this is the fallback.
+const REVISION_WAIT: Duration = Duration::from_secs(1);
+
 impl Context {
+    /// To be held while something is made of the objects of one whole revision: git sync begins none meanwhile. Deferred
+    /// while it is in the middle of one.
+    pub(super) fn whole_revision(&self) -> Result<RwLockReadGuard<'_, ()>, Error> {
+        let held = self.compiling.try_read().map_err(|_| self.half_a_revision())?;
+        if self.revision.borrow().applying { Err(self.half_a_revision()) } else { Ok(held) }
+    }
+
+    /// Only half of a revision is there.
+    pub(super) fn half_a_revision(&self) -> Error {
+        Error::Deferred { after: self.at_latest(REVISION_WAIT) }
+    }
+
     /// Whether the site's own object says that nothing new is to begin.
     #[must_use]
     pub fn site_suspended(&self) -> bool {

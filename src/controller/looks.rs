@@ -10,17 +10,25 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::context::SourceFailure;
 use crate::{content::digest::Digest, model::identity::ObjectName};
 
-/// What one reading depended on, and when it was.
+/// What one reading depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Look {
-    /// What named the bytes there.
+pub(super) struct Asked {
+    /// What names the bytes there.
     pub(super) at: At,
     /// The reconcile request of that time; a new one asks for a new reading.
     pub(super) requested: Option<String>,
-    /// What was found.
-    pub(super) content: Digest,
+}
+
+/// What a reading gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This content.
+    Content(Digest),
+    /// Nothing that can be distributed, until somebody changes something.
+    Refused(SourceFailure),
 }
 
 /// What names the bytes of a directory, as far as anything does.
@@ -42,7 +50,7 @@ struct Known {
 #[derive(Default)]
 struct Source {
     changed_at_word: u64,
-    look: Option<(Look, Timestamp)>,
+    last: Option<(Asked, Found, Timestamp)>,
 }
 
 /// The last reading of every package's source.
@@ -59,7 +67,7 @@ impl SourceLooks {
         self.with(|known| {
             known.words += 1;
             let words = known.words;
-            *known.packages.entry(package.clone()).or_default() = Source { changed_at_word: words, look: None };
+            *known.packages.entry(package.clone()).or_default() = Source { changed_at_word: words, last: None };
         });
     }
 
@@ -74,24 +82,22 @@ impl SourceLooks {
     }
 
     /// A reading ended. If a change was told since it began, it may have seen half of it, and does not count.
-    pub(super) fn keep(&self, package: &ObjectName, begun: Begun, look: Look, now: Timestamp) {
+    pub(super) fn keep(&self, package: &ObjectName, begun: Begun, asked: Asked, found: Found, now: Timestamp) {
         self.with(|known| {
             let entry = known.packages.entry(package.clone()).or_default();
             if entry.changed_at_word <= begun.0 {
-                entry.look = Some((look, now));
+                entry.last = Some((asked, found, now));
             }
         });
     }
 
-    /// Whether a reading now would find what the last one found: nothing told of a change, and it is younger than `age`.
-    pub(super) fn holds(&self, package: &ObjectName, look: &Look, now: Timestamp, age: Duration) -> bool {
+    /// What a reading now would find, as the last one did: nothing told of a change since, and it is younger than `age`.
+    pub(super) fn known(&self, package: &ObjectName, asked: &Asked, now: Timestamp, age: Duration) -> Option<Found> {
         self.with(|known| {
-            let last = known.packages.get(package).and_then(|entry| entry.look.as_ref());
-            last.is_some_and(|(last, at)| {
-                // A clock that went back makes no reading younger.
-                let elapsed = Duration::try_from(now.duration_since(*at));
-                last == look && elapsed.is_ok_and(|elapsed| elapsed < age)
-            })
+            let (last, found, at) = known.packages.get(package)?.last.as_ref()?;
+            // A clock that went back makes no reading younger.
+            let elapsed = Duration::try_from(now.duration_since(*at));
+            (last == asked && elapsed.is_ok_and(|elapsed| elapsed < age)).then(|| found.clone())
         })
     }
 
@@ -103,6 +109,7 @@ impl SourceLooks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reason::Reason;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -110,30 +117,33 @@ mod tests {
     fn a_reading_counts_until_a_word_of_change_another_place_or_its_age() {
         let (looks, package, now) =
             (SourceLooks::default(), ObjectName::new("default", "editor"), Timestamp::UNIX_EPOCH);
-        let look =
-            Look { at: At::Place("/fleet/packages/editor".into()), requested: None, content: Digest::of(b"one") };
-        assert!(!looks.holds(&package, &look, now, HOUR));
-        looks.keep(&package, looks.begin(), look.clone(), now);
-        assert!(looks.holds(&package, &look, now, HOUR));
-        for other in [
-            Look { at: At::Place("/other/packages/editor".into()), ..look.clone() },
-            Look { at: At::Tree("1".into()), ..look.clone() },
-            Look { requested: Some("now".into()), ..look.clone() },
-            Look { content: Digest::of(b"restored"), ..look.clone() },
-        ] {
-            assert!(!looks.holds(&package, &other, now, HOUR), "{other:?}");
-        }
-        assert!(!looks.holds(&package, &look, now + HOUR, HOUR));
-        assert!(!looks.holds(&package, &look, now - HOUR, HOUR));
+        let asked = Asked { at: At::Place("/fleet/packages/editor".into()), requested: None };
+        let failure = SourceFailure { reason: Reason::SourceRefused, text: "a device".to_owned(), passes: false };
+        for found in [Found::Content(Digest::of(b"one")), Found::Refused(failure)] {
+            looks.forget(&package);
+            let known = |asked: &Asked, now| looks.known(&package, asked, now, HOUR);
+            assert_eq!(known(&asked, now), None);
+            looks.keep(&package, looks.begin(), asked.clone(), found.clone(), now);
+            assert_eq!(known(&asked, now), Some(found.clone()));
+            for other in [
+                Asked { at: At::Place("/other/packages/editor".into()), ..asked.clone() },
+                Asked { at: At::Tree("1".into()), ..asked.clone() },
+                Asked { requested: Some("now".into()), ..asked.clone() },
+            ] {
+                assert_eq!(known(&other, now), None, "{other:?}");
+            }
+            assert_eq!(known(&asked, now + HOUR), None);
+            assert_eq!(known(&asked, now - HOUR), None);
 
-        // Told in the middle of a reading.
-        let begun = looks.begin();
-        looks.changed(&package);
-        looks.keep(&package, begun, look.clone(), now);
-        assert!(!looks.holds(&package, &look, now, HOUR));
-        looks.keep(&package, looks.begin(), look.clone(), now);
-        assert!(looks.holds(&package, &look, now, HOUR));
+            // Told in the middle of a reading.
+            let begun = looks.begin();
+            looks.changed(&package);
+            looks.keep(&package, begun, asked.clone(), found.clone(), now);
+            assert_eq!(known(&asked, now), None);
+            looks.keep(&package, looks.begin(), asked.clone(), found.clone(), now);
+            assert_eq!(known(&asked, now), Some(found));
+        }
         looks.forget(&package);
-        assert!(!looks.holds(&package, &look, now, HOUR));
+        assert_eq!(looks.known(&package, &asked, now, HOUR), None);
     }
 }

@@ -12,6 +12,7 @@ mod distribution;
 mod distribution_point;
 pub mod error;
 pub mod guard;
+mod held_up;
 pub mod looks;
 pub mod nudge;
 pub mod pace;
@@ -45,6 +46,9 @@ const CONCURRENCY_MAX: u16 = 16;
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Every object is looked at this often without any event, so that no lost event lasts.
 const RESYNC: Duration = Duration::from_secs(600);
+
+/// What waits for somebody is looked at this often all the same: the word of what was done may have got lost.
+const STALLED_LOOK: Duration = Duration::from_secs(3_600);
 
 /// A kind with its reconcile.
 pub trait Reconciled:
@@ -138,7 +142,7 @@ fn policy<K: Reconciled>(object: &K, error: &Error, ctx: &Context) -> Action {
             tracing::debug!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), ?after, "tried again");
             Action::requeue(after)
         }
-        None => Action::await_change(),
+        None => Action::requeue(ctx.at_latest(STALLED_LOOK)),
     }
 }
 

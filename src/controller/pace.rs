@@ -13,7 +13,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// Objects remembered at most; forgetting some only lets their next write through at once.
 const OBJECTS_MAX: usize = 100_000;
 
-/// Remembers when each object's status was written and how often its reconcile failed in a row.
+/// Remembers when each object's status was written, how often its reconcile failed in a row, and whether it waits for somebody.
 #[derive(Debug, Default)]
 pub struct Pace(Mutex<HashMap<String, Entry>>);
 
@@ -21,6 +21,7 @@ pub struct Pace(Mutex<HashMap<String, Entry>>);
 struct Entry {
     written: Option<Instant>,
     failures: u32,
+    held_up: bool,
 }
 
 impl Pace {
@@ -51,6 +52,11 @@ impl Pace {
             entry.failures += 1;
             entry.failures - 1
         })
+    }
+
+    /// Notes whether the object waits for somebody; whether that is new.
+    pub(super) fn turns(&self, uid: &str, held_up: bool) -> bool {
+        self.with(uid, |entry| std::mem::replace(&mut entry.held_up, held_up) != held_up)
     }
 
     /// A success ends the row.

@@ -8,15 +8,15 @@ use serde_json::json;
 
 use super::{
     Reconciled,
-    context::{Context, Revision, SourcePlace, SourceRead},
+    context::{Context, Revision, SourceFailure, SourcePlace, SourceRead},
     error::Error,
-    looks::{At, Look},
+    looks::{Asked, At, Found},
     placement, record, removal,
     report::Report,
 };
 use crate::{
     api::{
-        conditions::Readiness,
+        conditions::{Readiness, needs_somebody},
         package::{Package, Source},
         reconcile_requested,
     },
@@ -32,8 +32,6 @@ use crate::{
 
 /// Sources are read again this often without any event.
 const SOURCE_INTERVAL: Duration = Duration::from_secs(3_600);
-/// While a revision is being applied, its packages wait; the end of it nudges them, this is the fallback.
-const REVISION_WAIT: Duration = Duration::from_secs(1);
 
 impl Reconciled for Package {
     fn api(client: &kube::Client, namespace: Option<&str>) -> Api<Self> {
@@ -60,9 +58,8 @@ impl Reconciled for Package {
         }
         removal::ensure_finalizer(self, ctx).await?;
         let revision = ctx.revision.borrow().clone();
-        let half_a_revision = || Error::Deferred { after: ctx.at_latest(REVISION_WAIT) };
         if revision.applying {
-            return Err(half_a_revision());
+            return Err(ctx.half_a_revision());
         }
         let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
         if !self.spec.suspend {
@@ -74,10 +71,10 @@ impl Reconciled for Package {
         };
         let current = versions.first();
         {
-            let _whole = ctx.compiling.try_read().map_err(|_| half_a_revision())?;
+            let _whole = ctx.whole_revision()?;
             // Reading a source may take long: by now its programs may be those of another commit.
             if ctx.revision.borrow().root != revision.root {
-                return Err(half_a_revision());
+                return Err(ctx.half_a_revision());
             }
             record::compile(self, &name, current, ctx).await?;
         }
@@ -103,8 +100,7 @@ pub(crate) fn obstacle(package: &Package) -> Option<Obstacle> {
     }
     let ready = observed.conditions.iter().find(|one| one.type_ == "Ready")?;
     let reason = *Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason)?;
-    // Tried again all the same, but no try helps before somebody has done something.
-    let needs_somebody = ready.status == "False" || matches!(reason, Reason::SourceUnavailable | Reason::DiskFull);
+    let needs_somebody = needs_somebody(&observed.conditions).is_some();
     (reason != Reason::Succeeded).then(|| Obstacle { reason, text: ready.message.clone(), needs_somebody })
 }
 
@@ -139,28 +135,29 @@ async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision
         base: revision.root.clone(),
         hold: revision.hold.clone(),
     };
-    let at = at(Path::new(&directory.path), revision);
-    let look = |content| Look {
-        at: at.clone(),
+    let asked = Asked {
+        at: at(Path::new(&directory.path), revision),
         requested: reconcile_requested(&package.metadata).map(str::to_owned),
-        content,
     };
-    if let Some(version) = &current
-        && ctx.looks.holds(&key.package, &look(version.content), clock::now(), ctx.at_latest(SOURCE_INTERVAL))
-        && !copies_fail(&key.package, ctx).await?
-    {
-        return Ok(());
+    match ctx.looks.known(&key.package, &asked, clock::now(), ctx.at_latest(SOURCE_INTERVAL)) {
+        Some(Found::Refused(failure)) => return Err(refused(failure)),
+        Some(Found::Content(content)) => {
+            let is_current = current.as_ref().is_some_and(|version| version.content == content);
+            if is_current && !copies_fail(&key.package, ctx).await? {
+                return Ok(());
+            }
+        }
+        None => {}
     }
     let begun = ctx.looks.begin();
     let read = (ctx.read_source)(place.clone()).await;
     let SourceRead { content, size_bytes, files } = read.map_err(|failure| {
-        if failure.passes {
-            Error::Transient { reason: failure.reason, text: failure.text }
-        } else {
-            Error::stalled(failure.reason, failure.text)
+        if !failure.passes {
+            ctx.looks.keep(&key.package, begun, asked.clone(), Found::Refused(failure.clone()), clock::now());
         }
+        refused(failure)
     })?;
-    ctx.looks.keep(&key.package, begun, look(content), clock::now());
+    ctx.looks.keep(&key.package, begun, asked, Found::Content(content), clock::now());
     if current.is_some_and(|version| version.content == content && version.files == files) {
         return Ok(());
     }
@@ -174,6 +171,10 @@ async fn observe_source(package: &Package, key: &PackageKey, revision: &Revision
         })
         .await?;
     Ok(())
+}
+
+fn refused(SourceFailure { reason, text, passes }: SourceFailure) -> Error {
+    if passes { Error::Transient { reason, text } } else { Error::stalled(reason, text) }
 }
 
 /// What tells whether a source is still the one that was read. A commit that does not touch it names it as before.

@@ -84,10 +84,13 @@ async fn observe(package: &ObjectName, ctx: &Context) -> Result<(Facts, Ledger),
         .await?;
     let object =
         ctx.stores.packages.get(&kube::runtime::reflector::ObjectRef::new(&package.name).within(&package.namespace));
-    let deleting = match &object {
-        Some(object) => object.metadata.deletion_timestamp.is_some(),
-        None => confirm::is_gone(package, ctx).await?,
-    };
+    // One that git sync declares comes back in a moment, and finds its content where it was.
+    let declared = ctx.revision.borrow().declares(package);
+    let deleting = !declared
+        && match &object {
+            Some(object) => object.metadata.deletion_timestamp.is_some(),
+            None => confirm::is_gone(package, ctx).await?,
+        };
     let forced = object.as_ref().is_some_and(|object| object.annotations().contains_key(FORCE_REMOVAL_ANNOTATION));
     let evaluated = ctx.evaluated.borrow().clone();
     // Content may be offered for another package that has the same bytes: that is no reason to keep this one.

@@ -1,5 +1,6 @@
 //! The end of a package: offers withdrawn, content removed at every reported location, then the finalizer.
-//! Software that programs installed stays.
+//! Software that programs installed stays. A package that git sync declares is let go at once, with nothing of it removed:
+//! it is made again in a moment, and whoever wants to be rid of it takes it out of the files.
 
 use std::time::Duration;
 
@@ -54,10 +55,26 @@ async fn patch_finalizers(package: &Package, finalizers: &[String], ctx: &Contex
     }
 }
 
+/// Lets a package go whose deletion git sync undoes: what it declares is there again as soon as nothing holds the deleted one.
+/// Until then its content stays where it is, and so do its offers.
+async fn let_go(package: &Package, name: &ObjectName, ctx: &Context) -> Result<Report, Error> {
+    tracing::info!(package = %name, "deleted, but declared in the served files: it is made again, and keeps content and offers");
+    without_ours(package, ctx).await?;
+    let text = "deleted, but declared in the served files: it is made again; to be rid of it, take it out of them";
+    Ok(report(Readiness::Progressing(Reason::RemovalPending, text.into())))
+}
+
 /// Removes a package that is being deleted.
 pub(super) async fn reconcile(package: &Package, name: &ObjectName, ctx: &Context) -> Result<Report, Error> {
     if !package.finalizers().iter().any(|one| one == CONTENT_FINALIZER) {
         return Ok(Report::new(Readiness::Progressing(Reason::RemovalPending, "held by another finalizer".into())));
+    }
+    {
+        // Not in the middle of a revision: it may be the one that takes the package out, and nobody may begin one meanwhile.
+        let _whole = ctx.whole_revision()?;
+        if ctx.revision.borrow().declares(name) {
+            return let_go(package, name, ctx).await;
+        }
     }
     let decided = placement::apply(name, ctx).await?;
     if !decided.held_back.is_empty() {
@@ -91,9 +108,14 @@ pub(super) async fn reconcile(package: &Package, name: &ObjectName, ctx: &Contex
             versions::forget(tx, &key, None)
         })
         .await?;
-    let others: Vec<_> = package.finalizers().iter().filter(|one| *one != CONTENT_FINALIZER).cloned().collect();
-    patch_finalizers(package, &others, ctx).await?;
+    without_ours(package, ctx).await?;
     Ok(report(Readiness::Progressing(Reason::RemovalPending, "removed from every distribution point".into())))
+}
+
+/// Takes our finalizer off.
+async fn without_ours(package: &Package, ctx: &Context) -> Result<(), Error> {
+    let others: Vec<_> = package.finalizers().iter().filter(|one| *one != CONTENT_FINALIZER).cloned().collect();
+    patch_finalizers(package, &others, ctx).await
 }
 
 fn report(readiness: Readiness) -> Report {

@@ -15,7 +15,7 @@ use super::{Reconciled, context::Context, error::Error};
 use crate::{
     api::{
         FIELD_MANAGER,
-        conditions::{Readiness, conditions},
+        conditions::{Readiness, conditions, needs_somebody},
         reconcile_requested,
     },
     clock,
@@ -76,6 +76,11 @@ pub(super) async fn write<K: Reconciled>(
     let present = status_of(object);
     let before: Vec<Condition> =
         present.get("conditions").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+    let uid = object.uid().unwrap_or_default();
+    // The object as the watch shows it: the site, which counts such objects, sees the same.
+    if ctx.pace.turns(&uid, needs_somebody(&before).is_some()) {
+        ctx.nudges.site(&ctx.site.name);
+    }
     let generation = object.meta().generation.unwrap_or(0);
     let after = conditions(&report.readiness, &report.conditions, generation, &before, clock::now());
     let mut status = report.fields.clone();

@@ -3,7 +3,9 @@
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{Reconciled, context::Context, distribution_point::until_silent, error::Error, report::Report};
+use super::{
+    Reconciled, context::Context, distribution_point::until_silent, error::Error, held_up::HeldUp, report::Report,
+};
 use crate::{
     api::{
         conditions::Readiness,
@@ -22,6 +24,8 @@ use crate::{
 
 /// The first word of git sync nudges the site; this is the fallback.
 const SYNC_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often objects that are held up are counted again while there are any.
+const HELD_UP_LOOK: std::time::Duration = std::time::Duration::from_secs(30);
 /// Components and systems in status at most; the schema says the same.
 const COMPONENTS_MAX: usize = 64;
 /// See [`COMPONENTS_MAX`].
@@ -60,22 +64,31 @@ impl Reconciled for Site {
         let heard =
             points.iter().map(|point| point.reported_ms).chain(access_points.iter().map(|one| one.last_seen_ms));
         let next = heard.filter_map(|heard_ms| until_silent(heard_ms, now_ms)).min();
+        let held_up = HeldUp::of(&ctx.stores);
         let states = components.iter().map(|one| &one.state).chain(systems.iter().map(|one| &one.state));
-        let health = states.filter_map(|state| Health::parse(state)).max().unwrap_or(Health::Ok);
-        // Silence is no event.
-        let report = Report { next, ..Report::new(readiness(self, &sync)) };
+        let of_sync = if is_in_order(&sync) { Health::Ok } else { Health::Warning };
+        let others = [held_up.health(), of_sync];
+        let health = states.filter_map(|state| Health::parse(state)).chain(others).max().unwrap_or(Health::Ok);
+        // Silence is no event, and neither is the end of an object that was held up.
+        let next = next.into_iter().chain((held_up.count() > 0).then_some(HELD_UP_LOOK)).min();
+        let report = Report { next, ..Report::new(readiness(self, &sync, &held_up)) };
         Ok(report
             .field("siteId", ctx.site.id.clone())
             .field("epoch", ctx.site.epoch)
             .field("clients", clients)
             .field("health", health.as_str())
+            .field("heldUp", held_up.count())
             .field("sync", shown(&sync))
             .field("components", json!(components))
             .field("systems", json!(systems)))
     }
 }
 
-fn readiness(site: &Site, sync: &SyncStatus) -> Readiness {
+fn is_in_order(sync: &SyncStatus) -> bool {
+    sync.problems.is_empty() && sync.held_revision.is_none() && sync.held_removals.is_empty()
+}
+
+fn readiness(site: &Site, sync: &SyncStatus, held_up: &HeldUp) -> Readiness {
     if let Some(revision) = sync.held_revision.as_deref() {
         let text = format!(
             "revision {revision} would remove too much at once and removes nothing; look at status.sync.heldRemovals, \
@@ -96,7 +109,8 @@ fn readiness(site: &Site, sync: &SyncStatus) -> Readiness {
     if site.spec.suspend {
         return Readiness::Ready(Reason::Suspended, "suspended: nothing new is offered".into());
     }
-    Readiness::Ready(Reason::Succeeded, "serving".into())
+    let more = held_up.sentence().map(|text| format!("; {text}"));
+    Readiness::Ready(Reason::Succeeded, format!("serving{}", more.unwrap_or_default()))
 }
 
 /// Nothing where git sync is off.

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -11,7 +14,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
-use super::{Change, DbError, Tx, schema, site, writer};
+use super::{Change, DbError, Tx, kept, schema, site, writer};
 use crate::content::durable;
 
 /// Read connections. Reads are short; two cores are kept busy and a long listing does not stop the others.
@@ -20,6 +23,10 @@ const READERS_MAX: usize = 4;
 const CHANGES_MAX: usize = 4_096;
 /// How long a statement waits for another process's lock (a backup, an administrator's shell).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a write is tried with: the name under which it is kept, and its size.
+const PROBE: &str = "probe";
+/// See [`PROBE`].
+const PROBE_BYTES: usize = 64 << 10;
 /// Prepared statements kept per connection: more than this module has.
 const STATEMENTS_MAX: usize = 256;
 
@@ -36,6 +43,8 @@ struct Inner {
     queue: Option<mpsc::Sender<writer::Job>>,
     writer: Option<JoinHandle<()>>,
     changes: broadcast::Sender<Change>,
+    /// Whether a transaction was lost, and none is known to work since.
+    refused: Arc<AtomicBool>,
     readers: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
@@ -52,10 +61,11 @@ impl Database {
         let site = site::read(&connection)?.id;
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let (changes, _) = broadcast::channel(CHANGES_MAX);
-        let told = changes.clone();
+        let refused = Arc::<AtomicBool>::default();
+        let (told, lost) = (changes.clone(), refused.clone());
         let writer = std::thread::Builder::new()
             .name("site-database".into())
-            .spawn(move || writer::run(connection, jobs, &told))
+            .spawn(move || writer::run(connection, jobs, &told, &lost))
             .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
         let inner = Inner {
             path: path.to_owned(),
@@ -63,6 +73,7 @@ impl Database {
             queue: Some(queue),
             writer: Some(writer),
             changes,
+            refused,
             readers: Mutex::new(Vec::new()),
             permits: Arc::new(Semaphore::new(READERS_MAX)),
         };
@@ -88,6 +99,22 @@ impl Database {
         let queue = self.inner.queue.as_ref().ok_or(DbError::Closed)?;
         queue.send(writer::job(f, answer)).await.map_err(|_| DbError::Closed)?;
         result.await.map_err(|_| DbError::Closed)?
+    }
+
+    /// Whether writes are taken. After a transaction that was lost another is tried, which changes nothing that is read;
+    /// before, none is.
+    ///
+    /// # Errors
+    /// Those of [`Database::write`].
+    pub async fn writable(&self) -> Result<(), DbError> {
+        if !self.inner.refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Larger than most, so that it needs room as they do.
+        self.write(|tx| kept::put(tx, PROBE, &" ".repeat(PROBE_BYTES))).await?;
+        self.write(|tx| kept::put(tx, PROBE, "")).await?;
+        self.inner.refused.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs `f` on a read connection, in one consistent view of the database, on a thread for blocking work.

@@ -76,11 +76,11 @@ pub enum Admission {
 pub fn join(tx: &mut Tx, device: &DeviceRow) -> Result<(), DbError> {
     match admission(tx, &device.id)? {
         Admission::Unknown => {}
-        _ => return Err(DbError::Conflict(format!("the id {} was given out before; use a new one", device.id))),
+        _ => return Err(DbError::Conflict(format!("the name '{}' was given out before", device.name))),
     }
     if device.role != Role::Client && by_name(tx, device.role, &device.name)?.is_some() {
         let (role, name) = (device.role, &device.name);
-        return Err(DbError::Conflict(format!("a {role} named {name} has joined already; delete it or re-join as it")));
+        return Err(DbError::Conflict(format!("a {role} named '{name}' has joined already")));
     }
     let known: i64 = tx.prepare_cached("SELECT count(*) FROM devices")?.query_row((), |row| row.get(0))?;
     if known.cast_unsigned() >= DEVICES_MAX {

@@ -4,7 +4,10 @@
 use std::{
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rusqlite::Connection;
@@ -107,7 +110,12 @@ pub(super) fn job<T: Send + 'static>(
 }
 
 /// The writer's loop; ends when the last [`super::Database`] is gone and the queue is empty.
-pub(super) fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, changes: &broadcast::Sender<Change>) {
+pub(super) fn run(
+    connection: Connection,
+    mut queue: mpsc::Receiver<Job>,
+    changes: &broadcast::Sender<Change>,
+    refused: &AtomicBool,
+) {
     let mut tx = Tx::new(connection);
     while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
@@ -122,6 +130,7 @@ pub(super) fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, change
         let mut touched = std::mem::take(&mut tx.touched);
         if let Some(error) = &lost {
             tracing::error!(%error, writes = replies.len(), "a transaction of the site database was lost");
+            refused.store(true, Ordering::Relaxed);
         } else {
             touched.sort_unstable();
             touched.dedup();

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     diagnostic::{Diagnostic, Severity},
     document::{Document, Places},
+    foreign,
     kinds::{GROUP, Kinds, ObjectKey, SERVED_GROUP},
 };
 use crate::content::digest::Digest;
@@ -53,7 +54,7 @@ pub(crate) enum Classified {
     Object(Box<Loaded>),
     /// One of our objects that cannot be applied.
     Faulty(ObjectKey, Vec<Diagnostic>),
-    /// One of our objects, nobody knows which.
+    /// One of our objects, nobody knows which, or meant to be one.
     Unnamed(Diagnostic),
     /// Not ours.
     Foreign(Diagnostic),
@@ -73,6 +74,9 @@ pub(crate) fn classify(document: Document, file: &str, text: &Arc<str>, kinds: &
         return Classified::Foreign(diagnose(Severity::Error, "apiVersion", message));
     }
     if group != Some(GROUP) {
+        if let Some(slip) = foreign::slip(api_version.as_deref(), kind_name.as_deref(), kinds) {
+            return Classified::Unnamed(diagnose(Severity::Error, "apiVersion", slip));
+        }
         let what = match (&kind_name, &api_version) {
             (Some(kind), Some(api_version)) => format!("{kind} of {api_version}"),
             _ => "this document".to_owned(),

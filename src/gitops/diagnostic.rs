@@ -103,7 +103,7 @@ fn window(line: &str, column: usize) -> (String, usize) {
 }
 
 /// The text with control characters escaped, so that a hostile file name or value cannot drive a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let hostile = c.is_control() && c != '\n';

@@ -14,12 +14,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-pub use super::listing::{ExportError, MAX_FILES, Refused, RefusedKind};
+pub use super::listing::{ExportError, MAX_FILES, Refused};
 use super::{
     blobs::fetch,
     git::{CommitId, Repository},
     listing::{ListedFile, Listing, list},
 };
+use crate::content::stand_in::StandIn;
 
 /// Space left free on the drive of the state directory, so that an export cannot stop the site's own writes.
 const RESERVE_BYTES: u64 = 256 << 20;
@@ -193,12 +194,11 @@ async fn fill(
         listing.refused.extend(
             pointers
                 .iter()
-                .map(|path| Refused { path: path.to_string_lossy().into_owned(), what: RefusedKind::LfsPointer }),
+                .map(|path| Refused { path: path.to_string_lossy().into_owned(), what: StandIn::LfsPointer }),
         );
     }
     for refused in &listing.refused {
-        let marker = format!("waybill: {} is not exported", refused.what.describe());
-        symlink(marker, building.join(&refused.path)).map_err(failed)?;
+        symlink(refused.what.text(), building.join(&refused.path)).map_err(failed)?;
     }
     listing.refused.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(())

@@ -9,9 +9,11 @@ use std::{
 };
 
 use super::{
-    export::{ExportError, Exports, RefusedKind},
+    export::{ExportError, Exports},
     git::{CommitId, GitError, Repository},
 };
+
+use crate::content::stand_in::StandIn;
 
 /// A scratch repository driven by the ordinary git program.
 struct Scratch {
@@ -272,18 +274,18 @@ async fn links_submodules_and_lfs_pointers_are_named_and_cannot_be_read_through(
     let (_state, exports) = exports();
     let repository = Repository::open(scratch.path()).await.unwrap();
     let export = exports.export(&repository, &commit, None).await.unwrap();
-    let refused: Vec<(&str, RefusedKind)> =
+    let refused: Vec<(&str, StandIn)> =
         export.refused.iter().map(|refused| (refused.path.as_str(), refused.what)).collect();
     assert_eq!(
         refused,
         [
-            ("package/big.iso", RefusedKind::LfsPointer),
-            ("package/link", RefusedKind::SymbolicLink),
-            ("package/module", RefusedKind::Submodule),
+            ("package/big.iso", StandIn::LfsPointer),
+            ("package/link", StandIn::SymbolicLink),
+            ("package/module", StandIn::Submodule),
         ]
     );
-    for (path, _) in refused {
-        assert!(fs::symlink_metadata(export.root.join(path)).unwrap().is_symlink());
+    for (path, what) in refused {
+        assert_eq!(fs::read_link(export.root.join(path)).unwrap(), Path::new(&what.text()));
         assert!(fs::metadata(export.root.join(path)).is_err(), "{path} leads somewhere");
     }
     assert_eq!(read(&export.root, "package/real"), "real");

@@ -31,6 +31,9 @@ pub enum GitError {
     /// It could not be started or spoken to.
     #[error("the git program cannot be run; it is needed for branch sync")]
     Run(#[source] io::Error),
+    /// The repository is not where it was, and git has nowhere to run.
+    #[error("{0} is not there: bring the repository back, or serve the place that it was moved to")]
+    Gone(PathBuf),
     /// It refused.
     #[error("git {command}: {message}")]
     Failed {
@@ -100,7 +103,7 @@ impl CommitId {
 impl Repository {
     /// The repository that a directory belongs to: a work tree, a directory in one, or a bare repository.
     pub async fn open(directory: &Path) -> Result<Self, GitError> {
-        let directory = std::fs::canonicalize(directory).map_err(GitError::Run)?;
+        let directory = resolved(directory)?;
         let mut command = bare_command(&directory);
         // The directory's owner is the operator's affair: nothing of the repository is executed (see above).
         command.args(["-c", "safe.directory=*"]).arg("-C").arg(&directory);
@@ -108,8 +111,7 @@ impl Repository {
         let output = text("rev-parse", run("rev-parse", command).await?)?;
         let mut lines = output.lines();
         let git_dir = PathBuf::from(lines.next().unwrap_or_default());
-        let common_dir = directory.join(lines.next().unwrap_or_default());
-        let common_dir = std::fs::canonicalize(common_dir).map_err(GitError::Run)?;
+        let common_dir = resolved(&directory.join(lines.next().unwrap_or_default()))?;
         Ok(Self { git_dir, common_dir, prefix: lines.next().unwrap_or_default().to_owned() })
     }
 
@@ -154,7 +156,7 @@ impl Repository {
     pub(crate) fn converse<const N: usize>(&self, arguments: [&str; N]) -> Result<Child, GitError> {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.spawn().map_err(GitError::Run)
+        start(&mut command)
     }
 
     fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
@@ -203,8 +205,26 @@ fn bare_command(directory: &Path) -> Command {
     command
 }
 
+/// The system says of a program that is missing and of a directory to run in that is missing the same.
+fn start(command: &mut Command) -> Result<Child, GitError> {
+    command.spawn().map_err(|error| match command.as_std().get_current_dir() {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
+            GitError::Gone(directory.to_owned())
+        }
+        _ => GitError::Run(error),
+    })
+}
+
+/// The place itself, with nothing on the way that could be put elsewhere.
+fn resolved(place: &Path) -> Result<PathBuf, GitError> {
+    std::fs::canonicalize(place).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => GitError::Gone(place.to_owned()),
+        _ => GitError::Run(error),
+    })
+}
+
 async fn run(name: &str, mut command: Command) -> Result<Vec<u8>, GitError> {
-    let mut child = command.spawn().map_err(GitError::Run)?;
+    let mut child = start(&mut command)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let finished = timeout(COMMAND_TIMEOUT, async {
         let (output, errors) =
@@ -262,6 +282,20 @@ mod tests {
         for bad in ["", "-x", "a..b", "a b", "main^", "main@{1}", "../x", "a//b", "x.lock", "a\nb", ".hidden"] {
             assert!(!plausible_branch(bad), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_repository_that_was_moved_away_is_not_a_missing_program() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (here, there) = (scratch.path().join("here"), scratch.path().join("there"));
+        let made = std::process::Command::new("git").args(["init", "--quiet"]).arg(&here).output().unwrap();
+        assert!(made.status.success());
+        let repository = Repository::open(&here).await.unwrap();
+        std::fs::rename(&here, there).unwrap();
+        let gone = repository.branch_head("main").await.unwrap_err().to_string();
+        assert!(gone.starts_with(&format!("{} is not there", repository.git_dir.display())), "{gone}");
+        let gone = Repository::open(&here).await.unwrap_err().to_string();
+        assert!(gone.starts_with(&format!("{} is not there", here.display())), "{gone}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::git::{CommitId, GitError, Repository};
+use crate::content::stand_in::StandIn;
 
 /// Most files of one commit. A checkout of the largest public monorepositories has about as many.
 pub const MAX_FILES: usize = 500_000;
@@ -20,30 +21,7 @@ pub struct Refused {
     /// Its path, relative to the root of the export.
     pub path: String,
     /// What it is.
-    pub what: RefusedKind,
-}
-
-/// What kind of entry has no bytes to distribute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedKind {
-    /// A symbolic link, which could point anywhere.
-    SymbolicLink,
-    /// Another repository.
-    Submodule,
-    /// A file whose content lies on a Git LFS server.
-    LfsPointer,
-}
-
-impl RefusedKind {
-    /// For messages.
-    #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::SymbolicLink => "a symbolic link",
-            Self::Submodule => "a submodule",
-            Self::LfsPointer => "a Git LFS pointer",
-        }
-    }
+    pub what: StandIn,
 }
 
 /// Why a commit could not be exported.
@@ -149,11 +127,11 @@ fn parse_listing(output: &[u8], commit: &CommitId) -> Result<Listing, ExportErro
         let fields: Vec<&str> = head.split_ascii_whitespace().collect();
         let refuse = |what| Refused { path: String::from_utf8_lossy(path).into_owned(), what };
         match fields[..] {
-            ["120000", ..] => listing.refused.push(refuse(RefusedKind::SymbolicLink)),
+            ["120000", ..] => listing.refused.push(refuse(StandIn::SymbolicLink)),
             ["040000", "tree", tree, _] => {
                 listing.trees.insert(PathBuf::from(OsStr::from_bytes(path)), tree.to_owned());
             }
-            ["160000", ..] => listing.refused.push(refuse(RefusedKind::Submodule)),
+            ["160000", ..] => listing.refused.push(refuse(StandIn::Submodule)),
             [mode, "blob", blob, size] => listing.files.push(ListedFile {
                 path: PathBuf::from(OsStr::from_bytes(path)),
                 blob: blob.to_owned(),

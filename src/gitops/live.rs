@@ -126,9 +126,12 @@ impl Live {
     }
 
     /// Takes in an object, for instance the answer to our own write, unless a newer state of it is known.
-    pub fn put(&self, key: ObjectKey, object: LiveObject) -> bool {
+    pub fn put(&self, key: ObjectKey, mut object: LiveObject) -> bool {
         let mut state = self.state();
-        match state.objects.get(&key) {
+        let known = state.objects.get(&key);
+        // Who is leaving never turns back.
+        object.deleting |= known.is_some_and(|known| known.deleting && known.uid == object.uid);
+        match known {
             Some(known) if known.resource_version >= object.resource_version && known.uid == object.uid => false,
             known => {
                 let matters = known.is_none_or(|known| {
@@ -137,6 +140,13 @@ impl Live {
                 state.objects.insert(key, object);
                 matters
             }
+        }
+    }
+
+    /// Takes in that this object was deleted just now: it is on its way out, whenever the watch says so.
+    pub fn leaves(&self, key: &ObjectKey, uid: &str) {
+        if let Some(known) = self.state().objects.get_mut(key).filter(|known| known.uid == uid) {
+            known.deleting = true;
         }
     }
 
@@ -151,9 +161,10 @@ impl Live {
         state
             .objects
             .retain(|key, known| key.kind != kind || objects.get(key).is_some_and(|listed| listed.uid == known.uid));
-        for (key, listed) in objects {
-            let newer = state.objects.get(&key).is_none_or(|known| known.resource_version < listed.resource_version);
-            if newer {
+        for (key, mut listed) in objects {
+            let known = state.objects.get(&key);
+            listed.deleting |= known.is_some_and(|known| known.deleting);
+            if known.is_none_or(|known| known.resource_version < listed.resource_version) {
                 state.objects.insert(key, listed);
             }
         }
@@ -171,5 +182,34 @@ fn key(kind: &str, object: &DynamicObject) -> ObjectKey {
         kind: kind.to_owned(),
         namespace: object.metadata.namespace.clone(),
         name: object.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(uid: &str, resource_version: u64) -> LiveObject {
+        let content = Value::Null;
+        let digest = Digest::of(b"");
+        LiveObject { uid: uid.to_owned(), resource_version, deleting: false, sync: None, content, digest }
+    }
+
+    #[test]
+    fn what_was_deleted_is_leaving_whatever_the_watch_still_tells_of_it() {
+        let (live, key) = (Live::default(), ObjectKey::namespaced("Package", "default", "tool"));
+        let is_leaving = || live.with(|objects| objects[&key].deleting);
+        live.put(key.clone(), object("1", 5));
+        live.leaves(&key, "another");
+        assert!(!is_leaving());
+        live.leaves(&key, "1");
+        assert!(is_leaving());
+        // A status that was written before the deletion, and a listing of that time.
+        live.put(key.clone(), object("1", 6));
+        assert!(is_leaving());
+        live.replace("Package", BTreeMap::from([(key.clone(), object("1", 7))]));
+        assert!(is_leaving());
+        live.put(key.clone(), object("2", 9));
+        assert!(!is_leaving(), "one of the same name that was made since");
     }
 }

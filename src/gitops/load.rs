@@ -3,7 +3,7 @@
 //!
 //! The rule of what is a manifest: every `*.yaml` and `*.yml` file of the tree, except beneath names that begin with a
 //! dot and beneath directories that a Package of the tree names as its source. Of these files the documents of our own
-//! API group count; others are reported as ignored.
+//! API group count; others are reported as ignored, unless they look like ours with a slip.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -180,8 +180,8 @@ impl Reading<'_> {
                     let content = read_file(&self.tree, &path, self.kinds);
                     self.files.insert(path, content);
                 }
-                EntryKind::Link => {
-                    self.aside(&path, "is a symbolic link (or a submodule) and is not followed".to_owned(), true)
+                EntryKind::Link(what) => {
+                    self.aside(&path, format!("is {} and is not read: {}", what.describe(), what.remedy()), true)
                 }
                 EntryKind::Other if manifest => {
                     self.aside(&path, "is not a regular file and is not read".to_owned(), true)

@@ -212,3 +212,24 @@ fn a_thousand_objects() {
     assert_eq!(manifests.objects.len(), 1000);
     assert_eq!(manifests.diagnostics, []);
 }
+
+#[test]
+fn a_slip_in_the_group_is_an_error_at_its_place_and_removes_nothing() {
+    let slipped = collection("two").replace("waybill.dev", "waybil.dev");
+    let bare = collection("three").replace("apiVersion: waybill.dev/v1alpha1\n", "");
+    let manifests = loaded(&[("a.yaml", &format!("{}---\n{slipped}", collection("one"))), ("b.yaml", &bare)]);
+    assert_eq!(names(&manifests), ["Collection default/one"]);
+    assert_eq!(
+        shown(&manifests),
+        [
+            "a.yaml:6:1: there is no group `waybil.dev`: write `apiVersion: waybill.dev/v1alpha1`\n \
+             6 | apiVersion: waybil.dev/v1alpha1\n   | ^",
+            "b.yaml:1:1: Collection has no `apiVersion`: write `apiVersion: waybill.dev/v1alpha1`\n \
+             1 | kind: Collection\n   | ^",
+        ]
+    );
+    assert!(manifests.diagnostics.iter().all(|one| one.severity == Severity::Error));
+    for name in ["two", "three"] {
+        assert!(manifests.may_declare(&ObjectKey::namespaced("Collection", "default", name), None), "{name}");
+    }
+}

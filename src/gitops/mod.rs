@@ -16,6 +16,7 @@ pub mod contradictions;
 pub mod diagnostic;
 pub mod document;
 pub mod export;
+mod foreign;
 pub mod git;
 pub mod hints;
 pub mod kinds;

@@ -12,6 +12,7 @@ use super::{
     diagnostic::{Diagnostic, Severity},
     export::Export,
     kinds::ObjectKey,
+    load::Manifests,
     plan_sync::Guard,
     turn::Turn,
 };
@@ -32,6 +33,8 @@ pub struct RevisionState {
     pub root: PathBuf,
     /// Keeps `root` in place in branch mode: hold a clone while reading from it.
     pub export: Option<HeldExport>,
+    /// What the revision declares; known before the first write of it.
+    pub declared: Declared,
     /// What applying wrote: who watches has seen the revision once it has seen these.
     pub written: Written,
     /// Nobody compiles from the objects until whoever has seen all of the revision ends this.
@@ -55,6 +58,7 @@ impl Default for RevisionState {
             applied_at: None,
             root: PathBuf::new(),
             export: None,
+            declared: Declared::default(),
             written: Written::default(),
             turn: Turn::default(),
             objects: 0,
@@ -62,6 +66,25 @@ impl Default for RevisionState {
             guard: None,
             problem: None,
         }
+    }
+}
+
+/// What a revision declares and can be applied, so that it is made again whenever it is gone.
+#[derive(Debug, Clone, Default)]
+pub struct Declared(pub Arc<Manifests>);
+
+impl Declared {
+    /// Whether this object is among it.
+    #[must_use]
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        self.0.objects.iter().any(|loaded| loaded.key == *key)
+    }
+}
+
+impl PartialEq for Declared {
+    /// A directory is read again and again; equal trees declare the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
-    state::{Written, bounded, chain},
+    state::{Declared, Written, bounded, chain},
     told::{News, Told},
     turn::Turn,
     watch::Changes,
@@ -186,7 +186,7 @@ impl Sync {
         }
         let plan = self.decide(&revision);
         if self.revisions.borrow().revision != revision.id || plan.has_writes() {
-            self.begin(&revision.id).await;
+            self.begin(&revision).await;
         }
         self.carry_out(&plan, &revision).await;
         self.report(&revision, plan);
@@ -194,10 +194,11 @@ impl Sync {
     }
 
     /// From here on nobody compiles from the objects, until whoever follows the sync has seen all of the revision.
-    async fn begin(&mut self, revision: &str) {
+    async fn begin(&mut self, revision: &Revision) {
+        let declared = Declared(revision.manifests.clone());
         self.revisions.send_if_modified(|state| {
-            let begins = !state.applying || state.revision != revision;
-            (state.applying, state.revision) = (true, revision.to_owned());
+            let begins = !state.applying || state.revision != revision.id || state.declared != declared;
+            (state.applying, state.revision, state.declared) = (true, revision.id.clone(), declared);
             begins
         });
         self.turn = self.turn.next(&self.config.compiling, COMPILING_MAX).await;
@@ -267,6 +268,7 @@ impl Sync {
             let Some(kind) = self.kinds.get(&key.kind) else { continue };
             match apply::delete(&self.client, kind, key, uid).await {
                 Ok(()) => {
+                    self.live.leaves(key, uid);
                     self.failures.remove(key);
                     self.ledger.objects.remove(key);
                     self.written.removed.insert(key.clone());
@@ -346,6 +348,7 @@ impl Sync {
             applied_at: None,
             root: revision.root.clone(),
             export: revision.export.clone().map(HeldExport),
+            declared: Declared(revision.manifests.clone()),
             written: self.written.clone(),
             turn: self.turn.clone(),
             objects: self.ledger.objects.len(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::{Diagnostic, Severity, printable},
     plan_sync::Guard,
     state::RevisionState,
 };
@@ -12,6 +12,9 @@ use super::{
 const PROBLEMS_MAX: usize = 50;
 /// Removals that are named; `Site.status` lists more.
 const REMOVALS_MAX: usize = 10;
+
+/// Ignored documents that are named; `waybill validate` lists all.
+const IGNORED_MAX: usize = 10;
 
 /// Where the lines are said to come from: filters name the sync, not this file.
 const TARGET: &str = "waybill::gitops::sync";
@@ -43,6 +46,7 @@ pub(crate) struct Told {
     revision: String,
     unreadable: Option<String>,
     problems: BTreeSet<String>,
+    ignored: Vec<String>,
     guard: Option<(Option<String>, usize)>,
 }
 
@@ -70,7 +74,7 @@ impl Told {
     }
 
     fn problems(&mut self, diagnostics: &[Diagnostic], news: &mut Vec<News>) {
-        // Documents of others are no news, however many there are.
+        // Documents of others are listed with the revision.
         let now: Vec<(Severity, String)> = diagnostics
             .iter()
             .filter(|one| one.severity > Severity::Note)
@@ -101,8 +105,27 @@ impl Told {
                 state.revision
             ))
         } else {
-            News::Info(format!("revision {} is in force: {}", state.revision, objects(state.objects)))
+            News::Info(format!("revision {} is in force{}: {}", state.revision, except(state), objects(state.objects)))
         });
+        self.ignored(&state.diagnostics, news);
+    }
+
+    /// What is of others, in one line, when it changes.
+    fn ignored(&mut self, diagnostics: &[Diagnostic], news: &mut Vec<News>) {
+        let notes = diagnostics.iter().filter(|one| one.severity == Severity::Note && one.line > 0);
+        let now: Vec<String> =
+            notes.map(|one| format!("{}:{}:{}", printable(&one.file), one.line, one.column)).collect();
+        if self.ignored == now {
+            return;
+        }
+        if !now.is_empty() {
+            let mut named: Vec<String> = now.iter().take(IGNORED_MAX).cloned().collect();
+            named
+                .extend(now.len().checked_sub(IGNORED_MAX).filter(|more| *more > 0).map(|more| format!("{more} more")));
+            let count = if now.len() == 1 { "1 document".to_owned() } else { format!("{} documents", now.len()) };
+            news.push(News::Info(format!("{count} of other groups ignored: {}", named.join(", "))));
+        }
+        self.ignored = now;
     }
 
     fn guard(&mut self, guard: Option<&Guard>, news: &mut Vec<News>) {
@@ -116,6 +139,14 @@ impl Told {
         }
         self.guard = now;
     }
+}
+
+/// What of the revision is not in force.
+fn except(state: &RevisionState) -> String {
+    let problems = state.diagnostics.iter().any(|one| one.severity == Severity::Error).then_some("its problems");
+    let removals = state.guard.is_some().then_some("its removals, which are held back");
+    let all: Vec<&str> = [problems, removals].into_iter().flatten().collect();
+    if all.is_empty() { String::new() } else { format!(" except for {}", all.join(" and ")) }
 }
 
 fn objects(count: usize) -> String {
@@ -163,13 +194,19 @@ mod tests {
         let expected = [
             News::Error("a.yaml:2:1: odd\n 2 | y\n   | ^".to_owned()),
             News::Warning("c: warning: a link".to_owned()),
-            News::Info("revision r2 is in force: 3 objects".to_owned()),
+            News::Info("revision r2 is in force except for its problems: 3 objects".to_owned()),
         ];
         assert_eq!(told.news(&second), expected);
         assert_eq!(told.news(&RevisionState { objects: 4, ..second.clone() }), []);
         let one_left = RevisionState { diagnostics: vec![broken(2), broken(1)], ..second };
         assert_eq!(told.news(&one_left), [News::Error("a.yaml:1:1: odd\n 1 | x\n   | ^".to_owned())]);
         assert_eq!(told.news(&state("r2", 3)), [News::Info("all problems of the manifests are mended".to_owned())]);
+        let at = |line| Diagnostic::placed(Severity::Note, "b.yaml", Place { line, column: 1 }, "ignored");
+        let foreign = RevisionState { diagnostics: (1..=11).map(at).collect(), ..state("r4", 3) };
+        let News::Info(listed) = &told.news(&foreign)[1] else { panic!() };
+        assert!(listed.starts_with("11 documents of other groups ignored: b.yaml:1:1, "), "{listed}");
+        assert!(listed.ends_with("b.yaml:10:1, 1 more"), "{listed}");
+        assert_eq!(told.news(&RevisionState { revision: "r5".to_owned(), ..foreign }).len(), 1, "listed once");
         assert!(matches!(&told.news(&state("r3", 0))[..], [News::Warning(text)] if text.contains("declares nothing")));
     }
 
@@ -193,6 +230,8 @@ mod tests {
         let guarded = RevisionState { guard, ..state("r2", 2) };
         let news = told.news(&guarded);
         assert_eq!(news[0], News::Info("the manifests can be read again".to_owned()));
+        let excepted = "revision r2 is in force except for its removals, which are held back: 2 objects";
+        assert_eq!(news[1], News::Info(excepted.to_owned()));
         let News::Error(text) = &news[2] else { panic!("{news:?}") };
         for expected in ["would remove 2 of 2", "Package default/p", "waybill sync acknowledge r2"] {
             assert!(text.contains(expected), "{expected}: {text}");

@@ -3,8 +3,10 @@
 //! by the kernel. Does not interpret what it reads.
 
 use std::{
+    ffi::{CStr, OsStr},
     fs::File,
     io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::Path,
 };
 
@@ -14,6 +16,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::content::stand_in::StandIn;
+
 /// What a name in a directory stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
@@ -21,8 +25,8 @@ pub enum EntryKind {
     File,
     /// A directory.
     Directory,
-    /// A symbolic link; never followed.
-    Link,
+    /// A symbolic link, or what one stands for; never followed.
+    Link(StandIn),
     /// A device, socket or FIFO; never opened.
     Other,
 }
@@ -94,7 +98,7 @@ impl Tree {
                 kind: match file_type {
                     FileType::RegularFile => EntryKind::File,
                     FileType::Directory => EntryKind::Directory,
-                    FileType::Symlink => EntryKind::Link,
+                    FileType::Symlink => EntryKind::Link(stand_in(&at, entry.file_name())),
                     _ => EntryKind::Other,
                 },
             });
@@ -135,6 +139,12 @@ impl Tree {
     }
 }
 
+/// What a link stands for. One that is gone meanwhile was a link.
+fn stand_in(directory: &OwnedFd, name: &CStr) -> StandIn {
+    fs::readlinkat(directory, name, Vec::new())
+        .map_or(StandIn::SymbolicLink, |text| StandIn::of(OsStr::from_bytes(text.as_bytes())))
+}
+
 /// A name that stays where it is.
 fn component(name: &str) -> io::Result<&str> {
     if name.is_empty() || name == "." || name == ".." {
@@ -158,7 +168,7 @@ mod tests {
 
         let open = Tree::open(tree.path()).unwrap();
         let kinds: Vec<EntryKind> = open.entries("").unwrap().iter().map(|entry| entry.kind).collect();
-        assert_eq!(kinds, [EntryKind::Link, EntryKind::Link]);
+        assert_eq!(kinds, [EntryKind::Link(StandIn::SymbolicLink); 2]);
         assert!(matches!(open.read("file", 10), Err(ReadError::Io(_))));
         assert!(matches!(open.read("directory/secret", 10), Err(ReadError::Io(_))));
         assert!(open.entries("directory").is_err());

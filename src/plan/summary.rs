@@ -108,6 +108,18 @@ pub fn system_health(available: bool, storage: Option<(u64, u64)>) -> Health {
     }
 }
 
+/// Health of what is declared: of the objects that wait for somebody, those of which nothing gets to any client, and the others.
+#[must_use]
+pub const fn declared_health(reaches_nobody: usize, others: usize) -> Health {
+    if reaches_nobody > 0 {
+        Health::Critical
+    } else if others > 0 {
+        Health::Warning
+    } else {
+        Health::Ok
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +141,9 @@ mod tests {
         assert_eq!(advertisement_health(1_000, 10, false), Health::Warning);
         assert_eq!(advertisement_health(1_000, 50, false), Health::Critical);
         assert_eq!(advertisement_health(1_000, 0, true), Health::Critical);
+        assert_eq!(declared_health(0, 0), Health::Ok);
+        assert_eq!(declared_health(0, 1), Health::Warning);
+        assert_eq!(declared_health(1, 0), Health::Critical);
     }
 
     #[test]

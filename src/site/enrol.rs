@@ -13,7 +13,7 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
-use super::access_points;
+use super::{access_points, point_names};
 use crate::{
     clock,
     db::{
@@ -53,6 +53,8 @@ pub(super) struct Enrolment {
     pub authority: Arc<CertificateAuthority>,
     /// The site's id.
     pub site_id: String,
+    /// Its name, which its built-in points have too.
+    pub site_name: String,
     /// The policy epoch.
     pub epoch: u64,
     /// Keys that devices trust.
@@ -133,12 +135,13 @@ impl Enrolment {
         let name = known.and_then(|token| token.name).unwrap_or_else(|| name_from(&request.hostname));
         let id = match role {
             Role::Client => format!("c-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
-            Role::Dp => name.clone(),
-            // Ids are unique among all devices; a point and an access point on one host share a name.
-            Role::Cap if name.starts_with("cap-") => name.clone(),
-            Role::Cap => format!("cap-{name}"),
+            Role::Dp | Role::Cap => point_names::id_of(role, &name),
         };
+        if let Some(why) = point_names::builtin(&self.site_name, role, &name) {
+            return Err(Refused::Forbidden(format!("{why} with `waybill token create --name`")));
+        }
         let (certificate, not_after_ms) = self.issue(role, &id, &request.csr_pem, names)?;
+        let called = (role != Role::Client).then(|| name.clone());
         let row = DeviceRow {
             name: if role == Role::Client { id.clone() } else { name },
             id: id.clone(),
@@ -167,7 +170,7 @@ impl Enrolment {
                 other => other.into(),
             })?;
         let text = match consumed {
-            Consumed::Accepted(_) => return self.answer(id, certificate).await,
+            Consumed::Accepted(_) => return self.answer(id, called, certificate).await,
             Consumed::WrongRole(role) => format!("this join file is for a {role}; create one for this role"),
             Consumed::Expired => "this join file has expired; create another".to_owned(),
             Consumed::UsedUp => "this join file was used up; create another".to_owned(),
@@ -178,15 +181,15 @@ impl Enrolment {
 
     async fn rejoin(&self, id: &str, request: &EnrolRequest, names: &ServerNames) -> Result<EnrolAnswer, Refused> {
         let wanted = id.to_owned();
-        match self.database.read(move |connection| devices::admission(connection, &wanted)).await? {
-            Admission::Admitted(row) if row.role == request.role => {}
+        let called = match self.database.read(move |connection| devices::admission(connection, &wanted)).await? {
+            Admission::Admitted(row) if row.role == request.role => (row.role != Role::Client).then_some(row.name),
             Admission::Blocked(_) => return Err(Refused::TurnedAway(TurnedAway::Blocked)),
             _ => return Err(Refused::TurnedAway(TurnedAway::Deleted)),
-        }
+        };
         let (certificate, not_after_ms) = self.issue(request.role, id, &request.csr_pem, names)?;
         let (wanted, pem, now_ms) = (id.to_owned(), certificate.clone(), clock::now_unix_ms());
         self.database.write(move |tx| devices::rejoin(tx, &wanted, &pem, not_after_ms, now_ms)).await?;
-        self.answer(id.to_owned(), certificate).await
+        self.answer(id.to_owned(), called, certificate).await
     }
 
     /// Renews the certificate of a device that is connected with it.
@@ -213,9 +216,10 @@ impl Enrolment {
         Ok((issued.chain_pem, issued.not_after.as_millisecond()))
     }
 
-    async fn answer(&self, id: String, certificate_pem: String) -> Result<EnrolAnswer, Refused> {
+    async fn answer(&self, id: String, name: Option<String>, certificate_pem: String) -> Result<EnrolAnswer, Refused> {
         Ok(EnrolAnswer {
             id,
+            name,
             certificate_pem,
             ca_pem: self.authority.certificate_pem().to_owned(),
             site_id: self.site_id.clone(),

@@ -25,19 +25,46 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) async fn bind(options: &Options) -> Result<Self, SiteError> {
-        async fn bind(address: SocketAddr, what: &'static str, option: &'static str) -> Result<TcpListener, SiteError> {
-            let bound = TcpListener::bind(address).await;
-            bound.map_err(|source| SiteError::Listen { address, what, option, source })
-        }
+    /// Binds all of them. Where a free port is asked for it is that of the last start, which others know by now, if it is
+    /// still free.
+    pub(super) async fn bind(options: &Options, state: &StateDirectory) -> Result<Self, SiteError> {
+        let last = std::fs::read(state.join(Endpoints::FILE)).ok();
+        let last: Option<Endpoints> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let port = |url: fn(&Endpoints) -> &str| last.as_ref().and_then(|last| port_of(url(last)));
         let listen = &options.listen;
+        let api = ("the Kubernetes API", "--api-listen, or all of them with --listen");
+        let health = ("health, two ports after that of --listen,", "--listen");
+        let joining = ("joining, on the port after that of --listen,", "--listen");
         Ok(Self {
-            api: bind(listen.api, "the Kubernetes API", "--api-listen, or all of them with --listen").await?,
-            devices: bind(listen.devices, "clients and points", "--listen").await?,
-            enrolment: bind(listen.enrolment, "joining, on the port after that of --listen,", "--listen").await?,
-            health: bind(listen.health, "health, two ports after that of --listen,", "--listen").await?,
+            api: bind(listen.api, port(|last| &last.api_url), api).await?,
+            devices: bind(listen.devices, port(|last| &last.device_url), ("clients and points", "--listen")).await?,
+            enrolment: bind(listen.enrolment, port(|last| &last.enrolment_url), joining).await?,
+            health: bind(listen.health, port(|last| &last.health_url), health).await?,
         })
     }
+}
+
+/// Binds one of them, which is for `what` and chosen by `option`.
+async fn bind(
+    address: SocketAddr,
+    last: Option<u16>,
+    (what, option): (&'static str, &'static str),
+) -> Result<TcpListener, SiteError> {
+    let last = last.filter(|_| address.port() == 0);
+    if let Some(port) = last {
+        match TcpListener::bind(SocketAddr::new(address.ip(), port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => tracing::warn!(
+                "port {port}, where {what} were served last, cannot be used again ({error}); whoever knows it looks there in \
+                 vain until it is given with {option}"
+            ),
+        }
+    }
+    TcpListener::bind(address).await.map_err(|source| SiteError::Listen { address, what, option, source })
+}
+
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit_once(':')?.1.parse().ok()
 }
 
 /// The address of a listener as others reach it: by the first advertised name if it listens on every address.

@@ -14,6 +14,7 @@ mod objects;
 mod offers;
 mod options;
 mod places;
+mod point_names;
 mod points;
 mod routes;
 mod serve;

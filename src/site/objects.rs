@@ -101,6 +101,14 @@ impl Objects {
         }
     }
 
+    /// The embedded API, if objects live in it.
+    pub(super) fn embedded(&self) -> Option<ApiServer> {
+        match self {
+            Self::Embedded { api, .. } => Some(api.clone()),
+            Self::Cluster { .. } => None,
+        }
+    }
+
     /// Makes ready to serve on a listener reached at `url` under `names`; kubeconfigs are in `state` afterwards if there are
     /// any. `devices` is the authority that a cluster's users are told to trust.
     pub(super) fn listener(

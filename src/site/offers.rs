@@ -139,7 +139,8 @@ impl OfferManager {
         let memberships = memory.clients.memberships(&self.stores, &kept, changed).await?;
         let access_points = access_points::urls(&self.database, &self.device_url).await?;
         let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
-        let packages = facts::packages(&self.database, &self.stores, &kept).await?;
+        let revision = self.revision.borrow().clone();
+        let packages = facts::packages(&self.database, &self.stores, &kept, &revision).await?;
         let advertisements = self.advertisements(&memberships);
         let mut compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
         if self.stores.site_suspended(&self.site.name) {
@@ -153,7 +154,7 @@ impl OfferManager {
         }
         self.linger(memory, &mut compiled).await?;
         metrics::compiled(compiled.bodies.len(), compiled.bodies.values().map(|body| body.offers.len()).sum());
-        kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
+        kept.update(self, &memberships, &config, &compiled, &revision).await?;
         publish::publish(self, memory, &compiled).await?;
         self.tell(Evaluated { complete: true, memberships, compiled });
         Ok(())

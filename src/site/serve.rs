@@ -82,7 +82,7 @@ pub async fn run(
     let holder = cluster.as_ref().map(|cluster| cluster.holder.clone());
     let done = async {
         let parts = Parts::open(&options, cluster).await?;
-        let listeners = Listeners::bind(&options).await?;
+        let listeners = Listeners::bind(&options, &parts.state).await?;
         // On the heap: the future of a whole site is large.
         Box::pin(assemble(options, places, parts, listeners, ready, shutdown)).await
     };
@@ -146,6 +146,8 @@ async fn assemble(
     let tenure = holder.as_ref().map_or(Tenure::unlimited(), Holder::tenure);
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
     let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
+    let watched =
+        health::Watched { database: database.clone(), api: objects.embedded(), state: state.path().to_owned() };
     let names = names(&options, &listeners);
     let lifetime = options.serving_lifetime;
     let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
@@ -226,6 +228,7 @@ async fn assemble(
         database: database.clone(),
         authority: authority.clone(),
         site_id: site.id.clone(),
+        site_name: site.name.clone(),
         epoch: site.epoch,
         signing_keys: TrustedKeys::from_iter([key.public()]),
         endpoints: enrol::Endpoints {
@@ -270,7 +273,7 @@ async fn assemble(
     let guarded = || from_fn_with_state(tenure.clone(), tenure::guard);
     let device_routes = measured("devices", device_routes.layer(guarded()));
     let enrolment_routes = measured("enrolment", enrolment.router().layer(guarded()));
-    let health = measured("health", health::router(database.clone()));
+    let health = measured("health", health::router(watched));
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
         let refused: watch::Receiver<BTreeMap<String, TurnedAway>> = refused;

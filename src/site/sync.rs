@@ -12,14 +12,14 @@ use crate::{
         site::{Site, SiteSpec, SyncStatus},
     },
     controller::{
-        context::{Revision, Stores, TreeOf},
+        context::{Declares, Revision, Stores, TreeOf},
         nudge::Nudges,
     },
     gitops::{
         self,
         diagnostic::Severity,
         kinds::ObjectKey,
-        state::{HeldExport, RevisionState, Written},
+        state::{Declared, HeldExport, RevisionState, Written},
         sync::{SyncConfig, SyncError},
     },
     model::identity::ObjectName,
@@ -83,6 +83,7 @@ async fn follow(
             root: state.root.clone(),
             hold: state.export.clone().map(|export| Arc::new(export) as _),
             tree: state.export.clone().map(tree_of),
+            declares: Some(declares(state.declared.clone())),
             status: (!state.revision.is_empty() || state.problem.is_some()).then(|| status(&state)),
         };
         let is_applied = !now.applying;
@@ -100,6 +101,11 @@ async fn follow(
             return;
         }
     }
+}
+
+/// Whether a revision declares a package.
+fn declares(declared: Declared) -> Declares {
+    Arc::new(move |package| declared.has(&ObjectKey::namespaced("Package", &package.namespace, &package.name)))
 }
 
 /// Git's own names for the directories of a commit.

@@ -22,6 +22,7 @@ use crate::content::beneath::Dir;
 use crate::content::copy::{for_each, hash};
 use crate::content::digest::Hasher;
 use crate::content::manifest::{MAX_CONTENT_BYTES, MAX_FILES, ManifestError};
+use crate::content::stand_in::StandIn;
 use crate::content::{ContentError, Digest, Entry, Import, Library, Manifest, SafePath};
 
 /// The coarsest tick of a file system's clock (FAT counts two seconds). What changed less than this ago is looked at again.
@@ -66,13 +67,30 @@ pub fn open_directory(
         return Err(not_permitted());
     }
     let unavailable = |source| SnapshotError::Unavailable { directory: root.join(inside), source };
-    let opened =
-        Dir::open(&root).and_then(|root| root.dir(inside).map_err(|error| told_of_links(&root, inside, error)));
-    let opened = opened.map_err(unavailable)?;
+    let top = Dir::open(&root).map_err(unavailable)?;
+    let opened = match top.dir(inside) {
+        Ok(opened) => opened,
+        Err(error) => {
+            if let Some(refusal) = stand_in(&top, inside) {
+                return Err(SnapshotError::Refused(vec![refusal]));
+            }
+            return Err(unavailable(told_of_links(&top, inside, error)));
+        }
+    };
     match guarded.judge(&opened, &root).map_err(unavailable)? {
         None => Ok(opened),
         Some(why) => Err(SnapshotError::Guarded { directory: directory.to_owned(), why }),
     }
+}
+
+/// What has no bytes in the commit that the directory was made of, on the way to it: a submodule, most likely.
+fn stand_in(root: &Dir, inside: &Path) -> Option<Refusal> {
+    let is_link = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    let plain: PathBuf = inside.components().filter(|part| *part != Component::CurDir).collect();
+    let mut ways = plain.ancestors().filter(|way| !way.as_os_str().is_empty());
+    let link = ways.find(|way| root.stat(way).is_ok_and(is_link))?;
+    let what = root.stand_in(link);
+    (what != StandIn::SymbolicLink).then(|| Refusal { path: link.display().to_string(), why: Why::Link(what) })
 }
 
 /// A link at the end of the way is called no directory by the system, and elsewhere a link.

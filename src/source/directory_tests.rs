@@ -11,6 +11,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::content::path::PathError;
+use crate::model::reason::Reason;
 
 /// Several ticks of any clock a local file system has.
 const SHORT: Duration = Duration::from_millis(20);
@@ -162,9 +163,9 @@ fn what_cannot_be_distributed_is_named_and_never_opened() {
     let deep = vec!["d"; 65].join("/");
     let clash = |other: &str| Why::CaseClash(other.to_owned());
     let mut expected = vec![
-        ("link", Why::Link),
-        ("linkdir", Why::Link),
-        ("sub/dangling", Why::Link),
+        ("link", Why::Link(StandIn::SymbolicLink)),
+        ("linkdir", Why::Link(StandIn::SymbolicLink)),
+        ("sub/dangling", Why::Link(StandIn::SymbolicLink)),
         ("fifo", Why::Fifo),
         ("socket", Why::Socket),
         ("bad\u{fffd}", Why::NotUtf8),
@@ -396,4 +397,24 @@ fn each_snapshot_of_a_moving_tree_is_one_instant() {
     for digest in distinct {
         assert!(place.library.missing(&place.library.manifest(digest).unwrap()).is_empty());
     }
+}
+
+/// As the export of a commit leaves them: in the source, and in place of it.
+#[test]
+fn what_a_commit_has_no_bytes_of_is_named_as_what_it_is() {
+    let place = Place::new();
+    place.write("file", b"");
+    for (name, what) in [("module", StandIn::Submodule), ("big.iso", StandIn::LfsPointer)] {
+        symlink(what.text(), place.source().join(name)).unwrap();
+    }
+    let Err(error) = place.snapshot() else { panic!("accepted") };
+    assert_eq!(error.reason(), Reason::SourceRefused);
+    let text = error.to_string();
+    assert!(text.contains("\"module\" (a git submodule; commit its files themselves)"), "{text}");
+    assert!(text.contains("\"big.iso\" (a Git LFS pointer; commit the file itself)"), "{text}");
+
+    let opened = open_directory("source/module/sub", place.dir.path(), &[], &Guarded::system());
+    let Err(error) = opened else { panic!("opened") };
+    assert!(error.to_string().contains("module\" (a git submodule; "), "{error}");
+    assert_eq!(error.reason(), Reason::SourceRefused);
 }

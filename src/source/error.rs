@@ -8,6 +8,7 @@ use super::guarded::GuardedWhy;
 use crate::content::ContentError;
 use crate::content::manifest::ManifestError;
 use crate::content::path::PathError;
+use crate::content::stand_in::StandIn;
 use crate::model::reason::Reason;
 
 /// Refused entries that a message names; the rest are counted.
@@ -83,9 +84,9 @@ pub struct Refusal {
 /// Why an entry cannot be distributed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// A symbolic link, wherever it points.
-    #[error("a symbolic link; put the file itself there")]
-    Link,
+    /// A symbolic link, wherever it points, or what one stands for in the export of a commit.
+    #[error("{}; {}", .0.describe(), .0.remedy())]
+    Link(StandIn),
     /// A block or character device.
     #[error("a device")]
     Device,

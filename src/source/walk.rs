@@ -13,6 +13,7 @@ use crate::content::SafePath;
 use crate::content::beneath::Dir;
 use crate::content::manifest::MAX_FILES;
 use crate::content::path::PathError;
+use crate::content::stand_in::StandIn;
 
 /// Most entries that are looked at: as many directories as files, at the most.
 const MAX_ENTRIES: usize = 2 * MAX_FILES;
@@ -149,10 +150,12 @@ impl Tree {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::CrossesDevices => Why::MountPoint,
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Why::Unreadable(e.to_string()),
-                Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Why::Link,
+                Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                    Why::Link(StandIn::SymbolicLink)
+                }
                 Err(e) => return Err(e),
             },
-            FileType::Symlink => Why::Link,
+            FileType::Symlink => Why::Link(directory.stand_in(name)),
             FileType::Fifo => Why::Fifo,
             FileType::Socket => Why::Socket,
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => Why::Device,

@@ -31,18 +31,18 @@ pub(super) async fn take(
     }
     match session.rejoin_at(&join.url, state, role, advertised_names).await {
         Ok(session) => {
-            tracing::info!(id = %session.id, "this machine has joined already; the join file is not needed and not used up");
+            tracing::info!(name = %session.name(), "this machine has joined already; the join file is not needed and not used up");
             let session = Session { joined_with: Some(join.secret.stored_hash()), ..session };
             session.save(state)?;
             Ok(session)
         }
         Err(SessionError::TurnedAway(TurnedAway::Deleted)) => {
-            tracing::warn!(id = %session.id, "the site has deleted this machine; it joins anew with the join file");
+            tracing::warn!(name = %session.name(), "the site has deleted this machine; it joins anew with the join file");
             join_anew(state, join, role, advertised_names).await
         }
         Err(error @ (SessionError::TurnedAway(TurnedAway::Blocked) | SessionError::Unreachable(..))) => {
             let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(id = %session.id, error, "the join file is not used; going on as before");
+            tracing::warn!(name = %session.name(), error, "the join file is not used; going on as before");
             session.still_good(state, role, advertised_names).await
         }
         Err(error) => Err(error),
@@ -96,6 +96,6 @@ async fn join_anew(
     fs::remove_file(&path).map_err(|source| SessionError::unwritten(&path, source))?;
     key.save(&Session::key_path(state))?;
     session.save(state)?;
-    tracing::info!(id = %session.id, "joined anew");
+    tracing::info!(name = %session.name(), "joined anew");
     Ok(session)
 }

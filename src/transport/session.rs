@@ -95,6 +95,9 @@ pub enum SessionError {
 pub struct Session {
     /// The id that the site gave.
     pub id: String,
+    /// What people call it, if the site said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The site's id.
     pub site_id: String,
     /// The device's certificate chain, PEM.
@@ -248,6 +251,7 @@ impl Session {
     fn of(answer: EnrolAnswer, enrolment_url: String, joined_with: Option<Digest>) -> Self {
         Self {
             id: answer.id,
+            name: answer.name,
             site_id: answer.site_id,
             certificate_pem: answer.certificate_pem,
             ca_pem: answer.ca_pem,
@@ -257,6 +261,12 @@ impl Session {
             epoch: answer.epoch,
             joined_with,
         }
+    }
+
+    /// What people call this device: at the site, in its messages and in its log.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
     }
 
     /// Digest of the authority's certificate, as join files pin it.

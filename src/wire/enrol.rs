@@ -88,6 +88,9 @@ pub struct Endpoints {
 pub struct EnrolAnswer {
     /// The id that the site gave to the machine.
     pub id: String,
+    /// What people call it, if that is not its id: the name of a distribution point or access point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The certificate and its authority's, PEM.
     pub certificate_pem: String,
     /// The device authority's certificate, PEM.

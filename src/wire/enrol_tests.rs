@@ -41,6 +41,7 @@ impl Site {
 
     fn answer(&self, key: &DeviceKey) -> EnrolAnswer {
         EnrolAnswer {
+            name: None,
             id: "c-1".into(),
             certificate_pem: self.certificate(key, Role::Client, now()),
             ca_pem: self.ca.certificate_pem().into(),

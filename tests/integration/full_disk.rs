@@ -90,6 +90,19 @@ fn is_whole(fleet: &mut Fleet, version: u64) {
     }
 }
 
+/// What the site's listener for health answers, and whether that is well.
+fn asked(fleet: &Fleet, path: &str) -> (bool, String) {
+    let url = format!("http://127.0.0.1:{}{path}", fleet.world.port() + 2);
+    fleet.world.runtime().block_on(async {
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().is_success(), answer.text().await.unwrap())
+    })
+}
+
+fn readiness(fleet: &Fleet) -> (bool, String) {
+    asked(fleet, "/readyz")
+}
+
 fn package(fleet: &Fleet) -> Value {
     fleet.world.ask("GET", "/apis/waybill.dev/v1alpha1/namespaces/default/packages/tool", None)["status"].take()
 }
@@ -204,9 +217,18 @@ fn a_site_whose_disk_is_full_goes_on_answering_and_catches_up() {
     let ballast = fill(&fleet.world.path("site"));
     fleet.publish(2);
     said(&fleet, "site", &["full"]);
+    fleet.world.until("it is not ready", |_| !readiness(&fleet).0);
+    let (_, why) = readiness(&fleet);
+    assert!(why.contains("not ok: the disk of the state directory is full\n"), "{why}");
+    fleet.world.until("a database says why", |_| {
+        let (_, why) = readiness(&fleet);
+        why.contains("database or disk is full")
+    });
+    assert!(asked(&fleet, "/healthz").0, "it is alive, and a restart would not help");
     assert_eq!(fleet.status()["packages"][0]["name"], "tool", "what is there can be read");
     assert!(!fleet.starts().contains_key(&("client-1".to_owned(), 2)));
     empty(&ballast);
+    fleet.world.until("it is ready again by itself", |_| readiness(&fleet) == (true, "ok\n".to_owned()));
     ran(&fleet, "client-1", 2);
     ran(&fleet, "client-2", 2);
     for state in ["site", "dp-1"] {

@@ -53,6 +53,40 @@ fn a_source_in_a_directory_is_read_once_when_it_is_new_and_once_when_it_changes(
     assert_eq!(reads(&world), 4, "{}", world.logs());
 }
 
+#[test]
+fn a_source_that_is_refused_is_read_again_when_it_changes_and_not_because_something_else_did() {
+    let mut world = World::new();
+    world.package("one", 1);
+    std::os::unix::fs::symlink("/etc/passwd", world.path("fleet/packages/one/link")).unwrap();
+    world.package("two", 1);
+    world.start("site");
+    settled(&world, "two", 1);
+    let stalled = |world: &World| {
+        let status = &world.ask("GET", &format!("{DECLARED}/packages/one"), None)["status"];
+        status["conditions"].to_string().contains("SourceRefused")
+    };
+    world.until("it says why", stalled);
+    assert_eq!(reads(&world), 2, "{}", world.logs());
+    // What nudges every package: a new revision, another point, its own program.
+    world.advertise("one");
+    world.join(&["dp"]);
+    let program = format!("{DECLARED}/programs/one");
+    world.ask("PATCH", &program, Some(&serde_json::json!({"metadata": {"labels": {"a": "b"}}})));
+    world.until("the point holds the other one", |world| {
+        world.ask("GET", &format!("{DECLARED}/packages/two"), None)["status"]["distribution"]["installed"] == 2
+    });
+    thread::sleep(SILENCE);
+    assert!(stalled(&world));
+    assert_eq!(reads(&world), 2, "{}", world.logs());
+    // Asked for, and mended.
+    let package = format!("{DECLARED}/packages/one");
+    let asked = serde_json::json!({"metadata": {"annotations": {"waybill.dev/reconcile-at": "now"}}});
+    world.ask("PATCH", &package, Some(&asked));
+    world.until("it is read again", |world| reads(world) == 3);
+    fs::remove_file(world.path("fleet/packages/one/link")).unwrap();
+    world.until("it is mended", |world| world.ask("GET", &package, None)["status"]["sourceVersion"] == 1);
+}
+
 fn commit(repository: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")

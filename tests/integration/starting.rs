@@ -47,12 +47,14 @@ fn a_site_says_what_is_wrong_once_and_what_to_do() {
         );
     }
     world.start("site");
-    world.until("it is said", |world| log(world).contains("is in force: 2 objects"));
+    world.until("it is said", |world| log(world).contains("is in force except for its problems: 2 objects"));
     assert!(log(&world).contains("broken.yaml:4:7: this bracket is not closed"), "{}", log(&world));
 
     // Another revision, in which the same is wrong, and another that removes everything.
     world.write("c.yaml", format!("{HEAD}: Collection\nmetadata: {{name: c}}\nspec: {{clients: [x]}}\n"));
-    world.until("the next revision is in force", |world| log(world).contains("is in force: 3 objects"));
+    world.until("the next revision is in force", |world| {
+        log(world).contains("is in force except for its problems: 3 objects")
+    });
     assert_eq!(log(&world).matches("broken.yaml:4:7").count(), 1, "{}", log(&world));
     for name in ["a.yaml", "b.yaml", "c.yaml", "broken.yaml"] {
         world.take_out(name);
@@ -102,4 +104,33 @@ fn a_branch_that_is_not_there_yet_is_served_and_said_aloud() {
     assert!(done.status.success());
     world.until("it is served", |world| log(world).contains("is in force: 1 object"));
     assert_eq!(log(&world).matches("git sync: the repository").count(), 1, "{}", log(&world));
+}
+
+#[test]
+fn ports_that_were_free_at_the_first_start_are_kept() {
+    let mut world = World::new();
+    let words = ["up", "fleet", "--state", "site", "--listen", "127.0.0.1:0"];
+    let urls = |world: &World| {
+        let pid = world.pid("site");
+        let read = || -> Option<serde_json::Value> {
+            serde_json::from_slice(&std::fs::read(world.path("site/endpoints.json")).ok()?).ok()
+        };
+        world.until("the site is up", |_| read().is_some_and(|endpoints| endpoints["pid"] == pid));
+        let endpoints = read().unwrap();
+        ["apiUrl", "deviceUrl", "enrolmentUrl", "healthUrl"].map(|one| endpoints[one].as_str().unwrap().to_owned())
+    };
+    world.start_as("site", &words);
+    let first = urls(&world);
+    world.strike("site");
+    world.start_as("site", &words);
+    assert_eq!(urls(&world), first);
+
+    // Somebody else has taken one meanwhile.
+    world.stop("site");
+    let _taken = TcpListener::bind(first[1].strip_prefix("https://").unwrap()).unwrap();
+    world.start_as("site", &words);
+    let now = urls(&world);
+    assert_eq!((&now[0], &now[2], &now[3]), (&first[0], &first[2], &first[3]));
+    assert_ne!(now[1], first[1]);
+    assert!(log(&world).contains("where clients and points were served last, cannot be used again"), "{}", log(&world));
 }

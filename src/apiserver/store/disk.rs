@@ -23,6 +23,9 @@ const MIN_READER: u32 = 1;
 /// The version of an empty store. Not 0 or 1, so that "any version" and a version of before are told apart.
 const FIRST_REVISION: u64 = 100;
 
+/// Size of a write that is only tried.
+const PROBE_BYTES: usize = 64 << 10;
+
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE objects (resource TEXT, path TEXT, body BLOB NOT NULL, PRIMARY KEY (resource, path)) WITHOUT ROWID;
@@ -192,6 +195,13 @@ impl Database {
             state.log.push(Arc::new(Change { revision, key, before, after, size_bytes }));
         }
         Ok(state)
+    }
+
+    /// Tries a write that changes nothing that is read: larger than most, so that it needs room as they do.
+    pub(super) fn probe(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('probe', ?1)", [" ".repeat(PROBE_BYTES)])?;
+        self.connection.execute("DELETE FROM meta WHERE key = 'probe'", [])?;
+        Ok(())
     }
 
     /// Stores a batch in one transaction; when this returns `Ok` it is on the disk.

@@ -23,7 +23,7 @@ use agenda::Agenda;
 pub use disk::OpenError;
 use history::Log;
 pub(super) use history::{Change, EventType};
-use writer::Job;
+use writer::{Asked, Job, Trouble};
 
 /// An object as it is stored and served, shared between readers.
 pub(super) type Object = Arc<Value>;
@@ -89,11 +89,12 @@ struct State {
 pub(super) struct Store {
     state: Arc<RwLock<State>>,
     revisions: watch::Receiver<u64>,
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Asked>>,
     writer: Option<JoinHandle<()>>,
     /// Objects that were read, for tests of what a change costs.
     #[cfg(test)]
     pub(super) objects_read: std::sync::atomic::AtomicUsize,
+    trouble: Arc<Trouble>,
 }
 
 impl Store {
@@ -107,16 +108,18 @@ impl Store {
         let (announce, revisions) = watch::channel(state.revision);
         let state = Arc::new(RwLock::new(state));
         let (jobs, inbox) = mpsc::channel();
-        let shared = state.clone();
+        let trouble = Arc::<Trouble>::default();
+        let (shared, troubled) = (state.clone(), trouble.clone());
         let writer = std::thread::Builder::new()
             .name("api-store".into())
-            .spawn(move || writer::run(database, &shared, &announce, &inbox))
+            .spawn(move || writer::run(database, &shared, &announce, &inbox, &troubled))
             .map_err(OpenError::Thread)?;
         Ok(Store {
             state,
             revisions,
             jobs: Some(jobs),
             writer: Some(writer),
+            trouble,
             #[cfg(test)]
             objects_read: std::sync::atomic::AtomicUsize::new(0),
         })
@@ -137,8 +140,19 @@ impl Store {
         result.recv().map_err(|_| stopped())?
     }
 
+    /// Whether writes are taken. After one that was refused, another is tried, which changes no object; before, none is.
+    pub(super) async fn writable(&self) -> Result<(), Refusal> {
+        if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(());
+        }
+        let (sender, result) = oneshot::channel();
+        let probe = Asked::Probe(Box::new(|tried| drop(sender.send(tried))));
+        self.jobs.as_ref().ok_or_else(stopped)?.send(probe).map_err(|_| stopped())?;
+        result.await.map_err(|_| stopped())?.map_err(Refusal::Disk)
+    }
+
     fn send(&self, write: Write, answer: writer::Reply) -> Result<(), Refusal> {
-        self.jobs.as_ref().ok_or_else(stopped)?.send(Job { write, answer }).map_err(|_| stopped())
+        self.jobs.as_ref().ok_or_else(stopped)?.send(Asked::Write(Job { write, answer })).map_err(|_| stopped())
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Object> {

@@ -3,10 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        mpsc::{Receiver, TryRecvError},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, mpsc::Receiver},
 };
 
 use tokio::sync::watch;
@@ -30,15 +27,40 @@ pub(super) struct Job {
     pub(super) answer: Reply,
 }
 
+/// Takes the answer whether a write could be made.
+pub(super) type Probe = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// What the thread is asked for.
+pub(super) enum Asked {
+    Write(Job),
+    Probe(Probe),
+}
+
+/// Why the last write that failed did, until one is known to work again.
+pub(super) type Trouble = Mutex<Option<String>>;
+
 /// Runs until every sender of jobs is gone.
-pub(super) fn run(mut database: Database, state: &RwLock<State>, announce: &watch::Sender<u64>, inbox: &Receiver<Job>) {
+pub(super) fn run(
+    mut database: Database,
+    state: &RwLock<State>,
+    announce: &watch::Sender<u64>,
+    inbox: &Receiver<Asked>,
+    trouble: &Trouble,
+) {
+    let note = |now: Option<String>| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = now;
     // Only this thread writes the state, so its own count of versions is right, and grows even if a transaction fails.
     let mut revision = state.read().unwrap_or_else(PoisonError::into_inner).revision;
     while let Ok(first) = inbox.recv() {
-        let jobs = gather(first, inbox);
+        let (jobs, probes) = gather(first, inbox);
+        for probe in probes {
+            let tried = database.probe().map_err(|error| error.to_string());
+            note(tried.clone().err());
+            probe(tried);
+        }
         let (changes, answers) = decide(state, jobs, &mut revision);
         if let Some(error) = store(&mut database, state, announce, changes).err() {
             tracing::error!(%error, "the API database refused a batch of writes");
+            note(Some(error.to_string()));
             for (answer, result) in answers {
                 answer(result.and_then(|_| Err(Refusal::Disk(error.to_string()))));
             }
@@ -50,15 +72,17 @@ pub(super) fn run(mut database: Database, state: &RwLock<State>, announce: &watc
     }
 }
 
-fn gather(first: Job, inbox: &Receiver<Job>) -> Vec<Job> {
-    let mut jobs = vec![first];
-    while jobs.len() < BATCH_MAX {
-        match inbox.try_recv() {
-            Ok(job) => jobs.push(job),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+fn gather(first: Asked, inbox: &Receiver<Asked>) -> (Vec<Job>, Vec<Probe>) {
+    let (mut jobs, mut probes) = (vec![], vec![]);
+    let mut next = Some(first);
+    while let Some(asked) = next {
+        match asked {
+            Asked::Write(job) => jobs.push(job),
+            Asked::Probe(probe) => probes.push(probe),
         }
+        next = if jobs.len() < BATCH_MAX { inbox.try_recv().ok() } else { None };
     }
-    jobs
+    (jobs, probes)
 }
 
 type Answer = (Reply, Result<Object, Refusal>);

@@ -24,6 +24,7 @@ use crate::{
     clock,
     db::tokens::{self, TokenRow},
     model::duration::{self, Span},
+    site::point_names,
     trust::{
         identity::Role,
         token::{DEFAULT_TOKEN_LIFETIME, JoinSecret, MAX_TOKEN_USES},
@@ -130,6 +131,13 @@ struct Spec {
 
 async fn create(parts: &Parts, user: String, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
     let spec = checked(&body)?;
+    if let Some(name) = spec.name.clone() {
+        let (site, role, wanted) = (parts.site.name.clone(), spec.role, name.clone());
+        let taken = parts.database.read(move |connection| point_names::taken(connection, &site, role, &wanted)).await;
+        if let Some(why) = taken.map_err(failed)? {
+            return Err(Failure::invalid(GROUP, KIND, "", vec![Cause::invalid("spec.name", &json!(name), why)]));
+        }
+    }
     let late = parts.late()?;
     let now = clock::now();
     let expires = Timestamp::from_second(now.as_second())

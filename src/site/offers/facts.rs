@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use serde::{Deserialize, Serialize};
 
-use super::OfferError;
+use super::{OfferError, OfferManager};
 use crate::{
     api::{FORCE_REMOVAL_ANNOTATION, client_agent_config::ClientAgentConfig},
     content::digest::Digest,
     controller::{
-        context::{SiteIdentity, Stores},
+        context::{Revision, SiteIdentity, Stores},
         package::obstacle,
     },
     db::{Change, Database, DbError, devices, inventory, kept, locations, records},
@@ -158,12 +158,11 @@ impl Kept {
     /// Writes what the next evaluation, or one after a restart, has to know; nothing if it is the same.
     pub(super) async fn update(
         &self,
-        database: &Database,
-        stores: &Stores,
-        site: &SiteIdentity,
+        OfferManager { database, stores, site, .. }: &OfferManager,
         memberships: &BTreeMap<ObjectName, Result<Membership, String>>,
         config: &AgentConfig,
         compiled: &Compiled,
+        revision: &Revision,
     ) -> Result<(), DbError> {
         let suspended = stores.collections.state();
         let memberships = suspended
@@ -177,8 +176,10 @@ impl Kept {
             .collect();
         let mut offered = self.offered.clone();
         offered.retain(|name, _| {
-            ObjectName::parse(name)
-                .is_some_and(|name| stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace)).is_some())
+            ObjectName::parse(name).is_some_and(|name| {
+                let object = stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace));
+                object.is_some() || revision.declares(&name)
+            })
         });
         offered.extend(compiled.offered.iter().map(|(name, digest)| (name.to_string(), *digest)));
         let config = suspended_config(stores, site).then(|| config.clone());
@@ -221,6 +222,7 @@ pub(super) async fn packages(
     database: &Database,
     stores: &Stores,
     kept: &Kept,
+    revision: &Revision,
 ) -> Result<BTreeMap<ObjectName, PackageFacts>, DbError> {
     let offered = kept.offered.clone();
     let (current, offerable, previous, holding) = database
@@ -251,9 +253,14 @@ pub(super) async fn packages(
         .collect();
     for row in current.into_iter().chain(offerable).chain(previous.into_iter().flatten()) {
         let name = row.key.package.clone();
-        let Some(object) = stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace)) else { continue };
+        // One that somebody deleted and git sync declares is there again in a moment: its offers stay.
+        let comes_back = revision.declares(&name);
+        let object = stores.packages.get(&ObjectRef::new(&name.name).within(&name.namespace));
         // A forced removal withdraws the offers; any other waits for the advertisements to go.
-        if object.metadata.deletion_timestamp.is_some() && object.annotations().contains_key(FORCE_REMOVAL_ANNOTATION) {
+        let goes = object.is_none_or(|object| {
+            object.metadata.deletion_timestamp.is_some() && object.annotations().contains_key(FORCE_REMOVAL_ANNOTATION)
+        });
+        if goes && !comes_back {
             continue;
         }
         let Ok(record) = PackageRecord::decode(row.envelope.payload.as_bytes()) else { continue };

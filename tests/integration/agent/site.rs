@@ -280,6 +280,7 @@ impl Site {
         endpoints.cap_urls.splice(0..0, self.first_access_points.clone());
         let session = Session {
             id: CLIENT.into(),
+            name: None,
             site_id: SITE_ID.into(),
             certificate_pem: issue(&self.authority, CLIENT, &key.csr_pem().unwrap(), lifetime),
             ca_pem: self.authority.certificate_pem().into(),

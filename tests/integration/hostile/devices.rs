@@ -208,3 +208,41 @@ fn a_join_file_is_good_for_its_role_alone() {
     world.start("client");
     world.until("the client joins", |world| world.path("client/session.json").exists());
 }
+
+#[test]
+fn a_name_is_one_machines_and_the_sites_own_is_nobody_elses() {
+    let mut world = World::new();
+    world.start("site");
+    world.join(&["dp", "cap"]);
+    world.until("both have joined", |world| {
+        ["dp", "cap"].iter().all(|name| world.path(&format!("{name}/session.json")).exists())
+    });
+    let create = |role: &str, name: &str| {
+        let words = ["token", "create", "--role", role, "--name", name, "--state", "site"];
+        let output = world.command(&words).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (role, name, expected) in [
+        ("dp", "main", "'main' is the name of the site and of its built-in distribution point"),
+        ("cap", "main", "'main' is the name of the site and of its built-in access point"),
+        ("dp", "dp", "'dp' is in use by the distribution point on "),
+        ("cap", "cap", "'cap' is in use by the access point on "),
+    ] {
+        let (made, said) = create(role, name);
+        assert!(!made && said.contains(expected), "{role} {name}: {said}");
+    }
+    assert!(create("cap", "dp").0, "a distribution point and an access point may share a name");
+    // One name for an access point, in its own log as everywhere else.
+    let log = || fs::read_to_string(world.path("cap.log")).unwrap();
+    world.until("it says that it serves", |_| log().contains("the client access point serves"));
+    assert!(log().contains("name=cap ") && !log().contains("cap-cap"), "{}", log());
+
+    // A host of that name, or a token from before: nobody joins under it either.
+    world.invite("dp-2");
+    let database = rusqlite::Connection::open(world.path("site/site.db")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    assert_eq!(database.execute("UPDATE tokens SET name = 'main' WHERE name = 'dp-2'", []).unwrap(), 1);
+    let output = world.command(&["dp", "--join", "dp-2.json", "--state", "impostor"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("'main' is the name of the site"), "{said}");
+}

@@ -88,6 +88,12 @@ fn place(plural: &str) -> String {
     format!("{place}/{plural}")
 }
 
+fn make(world: &World, plural: &str, name: &str, spec: Value) {
+    let object =
+        json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind(plural), "metadata": {"name": name}, "spec": spec});
+    assert!(world.ask("POST", &place(plural), Some(&object)).is_object(), "{plural}/{name}");
+}
+
 /// What an object says otherwise than kstatus wants it: one Ready, Reconciling or Stalled exactly when it is not done and
 /// never both, each of the present generation and with a reason from the one list.
 fn faults(object: &Value) -> Vec<String> {
@@ -155,12 +161,14 @@ fn bad_objects_say_why_and_stop_no_other() {
     world.write("half.yaml", format!("{HEAD}: Collection\nmetadata: {{name: half\n"));
     world.start("site");
     for (plural, name, spec, _) in bad() {
-        let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind(plural), "metadata": {"name": name}, "spec": spec});
-        assert!(world.ask("POST", &place(plural), Some(&object)).is_object(), "{plural}/{name}");
+        make(&world, plural, name, spec);
     }
     // the good one comes after all the bad ones
     world.declare("good");
-    world.declare("copied");
+    // not by a file, which would bring it back
+    make(&world, "packages", "copied", json!({"source": {"directory": {"path": "packages/copied"}}}));
+    make(&world, "programs", "copied", json!({"packageRef": "copied", "argv": ["install.sh"]}));
+    make(&world, "distributions", "copied", json!({"package": "copied", "distributionPoints": {"all": {}}}));
     world.advertise("good");
     world.advertise("copied");
     world.join(&["client"]);
@@ -207,4 +215,39 @@ fn bad_objects_say_why_and_stop_no_other() {
     until_ready(&world, &format!("{CLUSTER}/sites/main"), "PruneGuard");
     std::fs::rename(world.path("gone"), world.path("fleet")).unwrap();
     until_ready(&world, &format!("{CLUSTER}/sites/main"), "ManifestsInvalid");
+}
+
+#[test]
+fn a_site_says_by_its_health_and_in_its_first_line_that_somebody_has_to_act() {
+    let mut world = World::new();
+    world.package("good", 1);
+    world.start("site");
+    let site = format!("{CLUSTER}/sites/main");
+    let status = |world: &World| world.ask("GET", &site, None)["status"].clone();
+    let first_line = |world: &World| {
+        let output = world.command(&["status", "--state", "site"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+    };
+    until_ready(&world, &format!("{DEFAULT}/packages/good"), "Succeeded");
+    world.until("all is well", |world| status(world)["heldUp"] == 0);
+    assert!(!first_line(&world).contains("held up"), "{}", first_line(&world));
+
+    make(&world, "packages", "missing", json!({"source": {"directory": {"path": "packages/none"}}}));
+    make(&world, "collections", "broken", json!({"query": "client.nothing +"}));
+    world.until("both are counted", |world| status(world)["heldUp"] == 2);
+    let said = status(&world);
+    assert_eq!(said["health"], "Critical", "no client gets the package");
+    let named =
+        "serving; held up: Collection default/broken (QueryFailed), Package default/missing (SourceUnavailable)";
+    assert!(said["conditions"][0]["message"] == named, "{said}");
+    let line = first_line(&world);
+    assert!(
+        line.starts_with("Site main: ready True, health Critical, ") && line.ends_with(", 2 objects are held up"),
+        "{line}"
+    );
+
+    for object in ["packages/missing", "collections/broken"] {
+        world.ask("DELETE", &format!("{DEFAULT}/{object}"), None);
+    }
+    world.until("they are gone", |world| status(world)["heldUp"] == 0);
 }

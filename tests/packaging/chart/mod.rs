@@ -103,6 +103,8 @@ fn everything_that_can_be_switched_on_renders() {
     assert_eq!(of_kind(&objects, "Job").count(), 0);
     let volumes = only(&objects, "StatefulSet")["spec"]["template"]["spec"]["volumes"].clone();
     assert_eq!(volumes[0]["persistentVolumeClaim"]["claimName"], "kept");
+    // A site that cannot write is not ready; clients read from it all the same.
+    assert_eq!(only(&objects, "Service")["spec"]["publishNotReadyAddresses"], true);
     // The server makes its Site, so that nobody's later `helm upgrade` writes over what its owner declared.
     assert_eq!(of_kind(&objects, "Site").count(), 0);
 }
