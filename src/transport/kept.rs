@@ -18,11 +18,12 @@ use crate::trust::{
 const ASIDE_MAX: u32 = 100;
 
 /// What is there.
-pub(super) enum Kept {
-    /// This machine has not joined; a key may be left of a try.
-    Nothing(Option<DeviceKey>),
-    /// It has.
-    Session(Box<Session>),
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Nothing if this machine has not joined.
+    pub(super) session: Option<Session>,
+    /// There if it has, and perhaps of a try to join.
+    pub(super) key: Option<DeviceKey>,
 }
 
 /// Reads it.
@@ -38,16 +39,16 @@ pub(super) fn read(state: &Path) -> Result<Kept, SessionError> {
         Err(error) => return Err(SessionError::Secret(path, error)),
     };
     let key = key(state)?;
-    let Some(text) = text else { return Ok(Kept::Nothing(key)) };
+    let Some(text) = text else { return Ok(Kept { key, ..Kept::default() }) };
     let session: Session = serde_json::from_str(&text).map_err(|_| damaged())?;
     for pem in [&session.certificate_pem, &session.ca_pem] {
         identity::certificates(pem).map_err(|_| damaged())?;
     }
     session.renewal().map_err(|_| damaged())?;
-    match key {
-        Some(_) => Ok(Kept::Session(Box::new(session))),
-        None => Err(SessionError::Damaged(Session::key_path(state))),
+    if key.is_none() {
+        return Err(SessionError::Damaged(Session::key_path(state)));
     }
+    Ok(Kept { session: Some(session), key })
 }
 
 /// The device's key; `None` if there is none.
@@ -93,9 +94,9 @@ mod tests {
     fn damage_is_named_and_nothing_is_taken_for_a_new_machine() {
         let scratch = tempfile::tempdir().unwrap();
         let state = scratch.path();
-        assert!(matches!(read(state), Ok(Kept::Nothing(None))));
+        assert!(matches!(read(state), Ok(Kept { session: None, key: None })));
         DeviceKey::load_or_create(&Session::key_path(state)).unwrap();
-        assert!(matches!(read(state), Ok(Kept::Nothing(Some(_)))));
+        assert!(matches!(read(state), Ok(Kept { session: None, key: Some(_) })));
         let named = |expected: &str| match read(state) {
             Err(SessionError::Damaged(path)) => assert_eq!(path, state.join(expected)),
             other => panic!("{expected}: {:?}", other.map(|_| ()).map_err(|error| error.to_string())),

@@ -14,8 +14,7 @@ use crate::{
         client::{ClientError, Listener, Timeouts, device_client},
         enrolment::{enrol, enrol_patiently},
         fault::Fault,
-        invitation,
-        kept::{self, Kept},
+        invitation, kept,
     },
     trust::{
         device::DeviceKey,
@@ -144,15 +143,15 @@ impl Session {
             }
             (kept, _) => kept?,
         };
-        match (kept, join) {
-            (Kept::Session(session), Some(join)) if session.joined_with != Some(join.secret.stored_hash()) => {
-                invitation::take(*session, state, join, role, advertised_names).await
+        match (kept.session, join) {
+            (Some(session), Some(join)) if session.joined_with != Some(join.secret.stored_hash()) => {
+                invitation::take(session, state, join, role, advertised_names).await
             }
-            (Kept::Session(session), _) => session.still_good(state, role, advertised_names).await,
-            (Kept::Nothing(_), None) => Err(SessionError::NotJoined(state.to_owned())),
-            (Kept::Nothing(key), Some(join)) => {
+            (Some(session), _) => session.still_good(state, role, advertised_names).await,
+            (None, None) => Err(SessionError::NotJoined(state.to_owned())),
+            (None, Some(join)) => {
                 invitation::check_role(join, role)?;
-                let key = match key {
+                let key = match kept.key {
                     Some(key) => key,
                     None => DeviceKey::load_or_create(&Self::key_path(state))?,
                 };
