@@ -11,7 +11,10 @@ use super::{
     connection::{block_on, fleet, list},
     show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
 };
-use crate::api::{advertisement::Advertisement, package::Package, site::Site};
+use crate::{
+    api::{advertisement::Advertisement, package::Package, site::Site},
+    model::reason::Reason,
+};
 
 /// Objects of one kind that are shown.
 const ROWS_MAX: usize = 10_000;
@@ -69,7 +72,7 @@ async fn gather(client: &Client) -> Result<Value> {
         .iter()
         .map(|one| {
             let status = json!(one.status);
-            json!({"name": one.name_any(), "ready": ready(&status), "health": status["health"],
+            json!({"name": one.name_any(), "ready": ready(&status), "text": own_trouble(&status), "health": status["health"],
                 "clients": status["clients"], "sync": status["sync"], "components": status["components"],
                 "systems": status["systems"]})
         })
@@ -84,6 +87,12 @@ fn ready_condition(status: &Value) -> Option<&Value> {
 /// What keeps an object from being ready, in its own words.
 fn held_up(status: &Value) -> Option<String> {
     ready_condition(status).filter(|ready| ready["status"] != "True").map(|ready| cell(ready, "message"))
+}
+
+/// What keeps a site from being ready, but what git sync says: that stands beside its revision.
+fn own_trouble(status: &Value) -> Option<String> {
+    let of_sync = [Reason::ManifestsInvalid, Reason::PruneGuard].map(Reason::as_str);
+    held_up(status).filter(|_| !of_sync.contains(&ready(status).as_str()))
 }
 
 /// The condition Ready as one word or the reason why not.
@@ -167,9 +176,10 @@ fn named(object: &Value) -> String {
 /// Whatever is not ready, with its reason and the remedy.
 fn held(page: &Value) -> Table {
     let mut table = Table::new(&["KIND", "NAME", "REASON", "WHAT"]);
-    for (kind, list) in [("Package", "packages"), ("Advertisement", "advertisements")] {
+    for (kind, list) in [("Site", "sites"), ("Package", "packages"), ("Advertisement", "advertisements")] {
         for one in rows(page, list).filter(|one| one["text"].is_string()) {
-            table.row([kind.to_owned(), named(one), cell(one, "ready"), cell(one, "text")]);
+            let name = if kind == "Site" { cell(one, "name") } else { named(one) };
+            table.row([kind.to_owned(), name, cell(one, "ready"), cell(one, "text")]);
         }
     }
     table

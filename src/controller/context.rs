@@ -1,7 +1,7 @@
 //! What every reconcile may use. Built once by `site`; cheap to share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,7 +24,11 @@ use crate::{
     content::digest::Digest,
     db::Database,
     model::{identity::ObjectName, reason::Reason},
-    plan::{membership::Membership, offer::Compiled},
+    plan::{
+        grants::{Granted, Refusal},
+        membership::Membership,
+        offer::Compiled,
+    },
     trust::keys::SiteKey,
 };
 
@@ -64,8 +68,21 @@ pub struct Evaluated {
     pub complete: bool,
     /// Members of every collection, or why there are none to be had.
     pub memberships: BTreeMap<ObjectName, Result<Membership, String>>,
+    /// What namespaces may reach.
+    pub granted: Granted,
     /// Offers and outcomes.
     pub compiled: Compiled,
+}
+
+impl Evaluated {
+    /// The members of a collection that advertisements of this namespace reach.
+    ///
+    /// # Errors
+    /// Why they reach nobody.
+    pub fn targets(&self, namespace: &str, members: &BTreeSet<String>) -> Result<BTreeSet<String>, Refusal> {
+        let is_admitted = |client: &&String| self.compiled.bodies.contains_key(*client);
+        self.granted.of(namespace)?.targets(members.iter().filter(is_admitted))
+    }
 }
 
 /// Everything in the Kubernetes API, as the watches see it.

@@ -1,4 +1,6 @@
-//! Reconciles `Site`: git sync's state and the component and site system summaries, in bounded form.
+//! Reconciles `Site`: git sync's state, what it grants, and the component and site system summaries, in bounded form.
+
+use std::collections::BTreeMap;
 
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use super::{Reconciled, context::Context, distribution_point::until_silent, erro
 use crate::{
     api::{
         conditions::Readiness,
-        site::{ComponentSummary, Site, SyncStatus, SystemSummary},
+        site::{ComponentSummary, Site, SiteSpec, SyncStatus, SystemSummary},
     },
     clock,
     db::{
@@ -16,7 +18,10 @@ use crate::{
         summaries::{self, ComponentStatus},
     },
     model::reason::Reason,
-    plan::summary::{Health, component_health, system_health},
+    plan::{
+        grants::{Grant, Granted, first_invalid},
+        summary::{Health, component_health, system_health},
+    },
     trust::identity::Role,
 };
 
@@ -65,7 +70,7 @@ impl Reconciled for Site {
         let states = components.iter().map(|one| &one.state).chain(systems.iter().map(|one| &one.state));
         let health = states.filter_map(|state| Health::parse(state)).max().unwrap_or(Health::Ok);
         // Silence is no event.
-        let report = Report { next, ..Report::new(readiness(self, &sync)) };
+        let report = Report { next, ..Report::new(readiness(self, &sync, &ctx.evaluated.borrow().granted)) };
         Ok(report
             .field("siteId", ctx.site.id.clone())
             .field("epoch", ctx.site.epoch)
@@ -77,7 +82,7 @@ impl Reconciled for Site {
     }
 }
 
-fn readiness(site: &Site, sync: &SyncStatus) -> Readiness {
+fn readiness(site: &Site, sync: &SyncStatus, granted: &Granted) -> Readiness {
     if let Some(revision) = sync.held_revision.as_deref() {
         let text = format!(
             "revision {revision} would remove too much at once and removes nothing; look at status.sync.heldRemovals, \
@@ -95,10 +100,33 @@ fn readiness(site: &Site, sync: &SyncStatus) -> Readiness {
     if let Some(problem) = sync.problems.first() {
         return Readiness::Stalled(Reason::ManifestsInvalid, problem.clone());
     }
-    if site.spec.suspend {
-        return Readiness::Ready(Reason::Suspended, "suspended: nothing new is offered".into());
+    let grants = grants(&site.spec);
+    if let Some((name, error)) = first_invalid(&grants) {
+        let text = format!("spec.namespaces[{name}] reaches nobody: {error}");
+        return Readiness::Stalled(Reason::QueryFailed, text);
     }
-    Readiness::Ready(Reason::Succeeded, "serving".into())
+    let note = match granted.failures() {
+        _ if grants.is_empty() => "; no namespace may reach a client: spec.namespaces names none".to_owned(),
+        Some((failed, first)) => format!("; queries of spec.namespaces failed on {failed} clients, first: {first}"),
+        None => String::new(),
+    };
+    if site.spec.suspend {
+        return Readiness::Ready(Reason::Suspended, format!("suspended: nothing new is offered{note}"));
+    }
+    Readiness::Ready(Reason::Succeeded, format!("serving{note}"))
+}
+
+/// What a site grants, by namespace.
+pub(crate) fn grants(site: &SiteSpec) -> BTreeMap<String, Grant> {
+    let grants = site.namespaces.iter().map(|one| {
+        let grant = Grant {
+            query: one.query.clone(),
+            max_clients: one.max_clients.map(|max| usize::try_from(max).unwrap_or(0)),
+            run_as: one.run_as.as_ref().map(|users| users.iter().cloned().collect()),
+        };
+        (one.name.clone(), grant)
+    });
+    grants.collect()
 }
 
 /// Nothing where git sync is off.

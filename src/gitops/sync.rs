@@ -30,7 +30,7 @@ use super::{
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
-    state::{Written, bounded, chain},
+    state::{OwnSite, Written, bounded, chain},
     told::{News, Told},
     turn::Turn,
     watch::Changes,
@@ -348,6 +348,9 @@ impl Sync {
             export: revision.export.clone().map(HeldExport),
             written: self.written.clone(),
             turn: self.turn.clone(),
+            own_site: self
+                .live
+                .with(|live| OwnSite::of(&self.config.name, &revision.manifests, &self.ledger.objects, live)),
             objects: self.ledger.objects.len(),
             diagnostics: bounded(diagnostics),
             guard: plan.guard,

@@ -91,6 +91,11 @@ impl Objects {
         }
     }
 
+    /// Whether this process serves them: then they are nobody's but its administrator's.
+    pub(super) const fn are_own(&self) -> bool {
+        matches!(self, Self::Embedded { .. })
+    }
+
     /// A client for one of the site's parts.
     pub(super) fn client(&self, part: &str) -> kube::Client {
         match self {

@@ -137,14 +137,15 @@ impl OfferManager {
         let access_points = access_points::urls(&self.database, &self.device_url).await?;
         let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
         let packages = facts::packages(&self.database, &self.stores, &kept).await?;
+        let granted = memory.clients.granted(&self.stores, &self.site, &changed);
         let advertisements = self.advertisements(&memberships);
-        let mut compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
+        let mut compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &granted, &config);
         if self.stores.site_suspended(&self.site.name) {
             let suspended = advertisements.iter().filter(|one| one.template.suspended);
             let suspended = suspended.map(|one| one.template.name.clone()).collect();
             let before = memory.bodies.is_some().then(|| self.evaluated.borrow().clone());
             let before = before.as_ref().map(|evaluated| &evaluated.compiled);
-            memory.holding.hold(&self.database, before, &mut compiled, &suspended).await?;
+            memory.holding.hold(&self.database, before, &mut compiled, &suspended, &granted).await?;
         } else {
             memory.holding.release(&self.database).await?;
         }
@@ -152,7 +153,7 @@ impl OfferManager {
         metrics::compiled(compiled.bodies.len(), compiled.bodies.values().map(|body| body.offers.len()).sum());
         kept.update(&self.database, &self.stores, &self.site, &memberships, &config, &compiled).await?;
         publish::publish(self, memory, &compiled).await?;
-        self.tell(Evaluated { complete: true, memberships, compiled });
+        self.tell(Evaluated { complete: true, memberships, granted, compiled });
         Ok(())
     }
 
@@ -212,8 +213,13 @@ impl OfferManager {
                 self.nudges.collection(name);
             }
         }
+        // Who is reached may differ although as many are.
+        let others = before.granted != now.granted;
+        if others {
+            self.nudges.site(&self.site.name);
+        }
         for (name, outcome) in &now.compiled.outcomes {
-            if before.compiled.outcomes.get(name) != Some(outcome) {
+            if others || before.compiled.outcomes.get(name) != Some(outcome) {
                 self.nudges.advertisement(name);
             }
         }

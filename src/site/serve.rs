@@ -16,6 +16,7 @@ use super::{
     claim,
     enrol::Enrolment,
     error::SiteError,
+    first_grant::FirstGrant,
     fleet, health,
     intake::Intake,
     listeners::{Listeners, endpoints, names, write_endpoints},
@@ -146,6 +147,7 @@ async fn assemble(
     let tenure = holder.as_ref().map_or(Tenure::unlimited(), Holder::tenure);
     let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
     let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
+    let first_grant = objects.are_own().then(|| FirstGrant { client: sync_client.clone(), site: site.name.clone() });
     let names = names(&options, &listeners);
     let lifetime = options.serving_lifetime;
     let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
@@ -284,6 +286,7 @@ async fn assemble(
             poll: options.look_interval.unwrap_or(POLL_INTERVAL),
             compiling,
         }),
+        first_grant,
         client: sync_client,
         revision: revision_sender,
         stores: stores.clone(),

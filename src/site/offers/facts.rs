@@ -1,4 +1,4 @@
-//! Facts for an evaluation: clients, memberships, configuration, packages; and what has to survive a restart because a
+//! Facts for an evaluation: clients, memberships, grants, configuration, packages; and what has to survive a restart because a
 //! suspended object keeps what it last said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,10 +12,12 @@ use crate::{
     controller::{
         context::{SiteIdentity, Stores},
         package::obstacle,
+        site::grants,
     },
     db::{Change, Database, DbError, devices, inventory, kept, locations, records},
     model::{identity::ObjectName, quantity::parse_bytes, state::LocationState},
     plan::{
+        grants::{Granted, Grants},
         membership::{ChangedClients, ClientFacts, Membership, Memberships, Rules},
         offer::{Compiled, PackageFacts, RecordFacts},
     },
@@ -30,6 +32,7 @@ pub(super) struct Clients {
     blocked: BTreeSet<String>,
     changed: BTreeSet<String>,
     memberships: Memberships,
+    grants: Grants,
 }
 
 impl Clients {
@@ -125,6 +128,14 @@ impl Clients {
         self.memberships.update(rules, self.known.as_ref().unwrap_or(&none), changed);
         all.extend(names.into_iter().filter_map(|name| self.memberships.of(&name).map(|one| (name, one))));
         all
+    }
+
+    /// What namespaces may reach. Without the site's object that is nobody: who owns the site says so in it and nowhere else.
+    pub(super) fn granted(&mut self, stores: &Stores, site: &SiteIdentity, changed: &ChangedClients) -> Granted {
+        let object = stores.sites.get(&ObjectRef::new(&site.name));
+        let granted = object.map(|object| grants(&object.spec)).unwrap_or_default();
+        let none = BTreeMap::new();
+        self.grants.update(&site.name, &granted, self.known.as_ref().unwrap_or(&none), changed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One writer: of two instances of a site beside a real API server one acts, whichever was stopped, copied or started anew. The
 //! instances are processes; a machine of theirs reaches whichever is switched in, as through a Service.
 
-mod site;
+pub(crate) mod site;
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn a_copy_of_the_volume_takes_over_and_the_first_one_may_not_act_any_more() {
     first.until_it_serves();
     place.switch_to(&first);
     place.declare();
-    let _agent = place.join(&first);
+    let _agent = place.join(&first, "client", &json!({}));
     place.until_lines(&["ran 1"]);
     let epoch = place.site()["status"]["epoch"].as_u64().unwrap();
 

@@ -35,7 +35,7 @@ const ADVERTISED: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OWNER: &str = "owner";
 
 /// What instances share.
-pub(super) struct Place {
+pub(crate) struct Place {
     directory: PathBuf,
     kubeconfig: PathBuf,
     client: Client,
@@ -54,7 +54,7 @@ struct Switch {
 }
 
 impl Place {
-    pub(super) fn new(api: &RealApi) -> Self {
+    pub(crate) fn new(api: &RealApi) -> Self {
         let runtime = Runtime::new().unwrap();
         let client = runtime.block_on(api.client(&ADMIN, "default"));
         let (switch, port) = (Arc::default(), free_port());
@@ -68,17 +68,33 @@ impl Place {
         Self { directory, kubeconfig, client, runtime, port, switch }
     }
 
+    /// Runs what a test asks the API server itself.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// The file that programs write lines to.
+    pub(crate) fn lines_file(&self) -> PathBuf {
+        self.directory.join("lines")
+    }
+
+    /// What the process of this name has said so far.
+    pub(crate) fn log(&self, name: &str) -> String {
+        read(self, name)
+    }
+
     /// The package's files: a program that notes its version, through to the disk.
-    pub(super) fn source(&self, version: u32) {
-        let (lines, fresh) = (self.directory.join("lines"), self.directory.join("fresh"));
+    pub(crate) fn source(&self, version: u32) {
+        let (lines, fresh) = (self.lines_file(), self.directory.join("fresh"));
         fs::write(&fresh, format!("#!/bin/sh\necho ran {version} >> '{0}' && sync '{0}'\n", lines.display())).unwrap();
         fs::set_permissions(&fresh, Permissions::from_mode(0o755)).unwrap();
         fs::rename(fresh, self.directory.join("sources/tool/run.sh")).unwrap();
     }
 
-    /// The package and what offers it to everybody, once a version.
-    pub(super) fn declare(&self) {
+    /// The package and what offers it to everybody, once a version, as the site lets its namespace do.
+    pub(crate) fn declare(&self) {
         for (kind, spec) in [
+            ("Site", json!({"namespaces": [{"name": "default"}]})),
             ("Package", json!({"source": {"directory": {"path": "tool"}}})),
             ("Program", json!({"packageRef": "tool", "argv": ["run.sh"]})),
             ("Distribution", json!({"package": "tool", "distributionPoints": {"all": {}}})),
@@ -89,10 +105,11 @@ impl Place {
                     "rerun": "OncePerVersion"}),
             ),
         ] {
+            let name = if kind == "Site" { "main" } else { "tool" };
             let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind,
-                "metadata": {"name": "tool"}, "spec": spec});
+                "metadata": {"name": name}, "spec": spec});
             let params = PatchParams::apply("test").force();
-            self.runtime.block_on(self.objects(kind).patch("tool", &params, &Patch::Apply(&object))).unwrap();
+            self.runtime.block_on(self.objects(kind).patch(name, &params, &Patch::Apply(&object))).unwrap();
         }
     }
 
@@ -105,24 +122,24 @@ impl Place {
     }
 
     /// The site's object as the API server has it.
-    pub(super) fn site(&self) -> Value {
+    pub(crate) fn site(&self) -> Value {
         serde_json::to_value(self.runtime.block_on(self.objects("Site").get("main")).unwrap()).unwrap()
     }
 
     /// How many clients have succeeded, as the advertisement says.
-    pub(super) fn succeeded(&self) -> i64 {
+    pub(crate) fn succeeded(&self) -> i64 {
         let object = self.runtime.block_on(self.objects("Advertisement").get("tool")).unwrap();
         object.data["status"]["clients"]["succeeded"].as_i64().unwrap_or_default()
     }
 
     /// A copy of an instance's volume.
-    pub(super) fn copy(&self, from: &str, to: &str) {
+    pub(crate) fn copy(&self, from: &str, to: &str) {
         let done = Command::new("cp").arg("-a").args([from, to]).current_dir(&self.directory).status().unwrap();
         assert!(done.success());
     }
 
     /// Machines reach this instance from now on; what they had with another one is cut.
-    pub(super) fn switch_to(&self, instance: &Instance<'_>) {
+    pub(crate) fn switch_to(&self, instance: &Instance<'_>) {
         let mut switch = self.switch.lock().unwrap();
         switch.to = Some(instance.address);
         for connection in switch.through.drain(..) {
@@ -130,27 +147,30 @@ impl Place {
         }
     }
 
-    /// A machine that joins through the switch; it ends when this is dropped.
-    pub(super) fn join(&self, site: &Instance<'_>) -> Agent {
-        let file = self.runtime.block_on(self.join_file(site));
-        for (name, content) in [("join.json", file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
+    /// A machine that joins through the switch, with labels; it ends when this is dropped.
+    pub(crate) fn join(&self, site: &Instance<'_>, name: &str, labels: &Value) -> Agent {
+        let (file, join) = (self.runtime.block_on(self.join_file(site, labels)), format!("{name}.json"));
+        for (name, content) in [(&*join, file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
             fs::write(self.directory.join(name), content).unwrap();
             fs::set_permissions(self.directory.join(name), Permissions::from_mode(0o600)).unwrap();
         }
-        let words = ["agent", "run", "--join", "join.json", "--state", "client", "--config", "agent.json"];
-        Agent(spawn(self, "client", &words))
+        let words = ["agent", "run", "--join", &join, "--state", name, "--config", "agent.json"];
+        Agent(spawn(self, name, &words))
     }
 
     /// An invitation, had as a cluster's user has it: with a token that was made for the site.
-    async fn join_file(&self, site: &Instance<'_>) -> Value {
+    async fn join_file(&self, site: &Instance<'_>, labels: &Value) -> Value {
         let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client.clone());
         let account = json!({"metadata": {"name": OWNER}});
-        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
+        let made = accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await;
+        let is_new = made.is_ok();
         let binding = json!({"metadata": {"name": OWNER},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
             "subjects": [{"kind": "ServiceAccount", "name": OWNER, "namespace": "default"}]});
         let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
-        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        if is_new {
+            bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        }
         let invite = async |audience: &str| {
             let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [audience]}})).unwrap();
             let token = accounts.create_token_request(OWNER, &PostParams::default(), &asked).await.unwrap();
@@ -161,7 +181,7 @@ impl Place {
                 ApiResource::from_gvk(&GroupVersionKind::gvk("fleet.waybill.dev", "v1alpha1", "EnrolmentToken"));
             let tokens: Api<DynamicObject> = Api::all_with(Client::try_from(config).unwrap(), &tokens);
             let invitation = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "EnrolmentToken", "metadata": {},
-                "spec": {"role": "client"}});
+                "spec": {"role": "client", "labels": labels}});
             tokens.create(&PostParams::default(), &serde_json::from_value(invitation).unwrap()).await
         };
         let refused = invite("another-service").await.unwrap_err();
@@ -170,12 +190,12 @@ impl Place {
     }
 
     /// Waits until the program's lines are these, in this order and no others.
-    pub(super) fn until_lines(&self, expected: &[&str]) {
-        let lines = || fs::read_to_string(self.directory.join("lines")).unwrap_or_default();
+    pub(crate) fn until_lines(&self, expected: &[&str]) {
+        let lines = || fs::read_to_string(self.lines_file()).unwrap_or_default();
         self.until(&format!("{expected:?}"), || lines().lines().eq(expected.iter().copied()));
     }
 
-    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds() {
             assert!(Instant::now() < end, "not in time: {what}");
@@ -185,7 +205,7 @@ impl Place {
 }
 
 /// One instance of the site, with a volume of its name.
-pub(super) struct Instance<'a> {
+pub(crate) struct Instance<'a> {
     place: &'a Place,
     volume: &'static str,
     address: IpAddr,
@@ -194,7 +214,7 @@ pub(super) struct Instance<'a> {
 }
 
 impl<'a> Instance<'a> {
-    pub(super) fn start(place: &'a Place, volume: &'static str, more: &[&str]) -> Self {
+    pub(crate) fn start(place: &'a Place, volume: &'static str, more: &[&str]) -> Self {
         // Each has an address of its own, as pods have, and all the same ports.
         let last = if volume == "first" { 2 } else { 3 };
         let address = Ipv4Addr::new(127, 0, 0, last);
@@ -210,7 +230,7 @@ impl<'a> Instance<'a> {
     }
 
     /// Waits until it has the Lease and listens.
-    pub(super) fn until_it_serves(&mut self) {
+    pub(crate) fn until_it_serves(&mut self) {
         let end = Instant::now() + PATIENCE;
         while self.endpoints()["pid"] != self.child.id() {
             assert!(self.child.try_wait().unwrap().is_none() && Instant::now() < end, "{}", self.log());
@@ -224,12 +244,12 @@ impl<'a> Instance<'a> {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Its exit code, once it has ended.
-    pub(super) fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -241,7 +261,7 @@ impl<'a> Instance<'a> {
     }
 
     /// What it has said since this start.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         read(self.place, self.volume)[self.log_begins..].to_owned()
     }
 }
@@ -254,7 +274,7 @@ impl Drop for Instance<'_> {
 }
 
 /// A machine's agent.
-pub(super) struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Drop for Agent {
     fn drop(&mut self) {

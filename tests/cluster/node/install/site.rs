@@ -93,6 +93,9 @@ impl Site {
         let site = Site { node, sources, agents: Vec::new() };
         site.helm("install", &[]).unwrap();
         site.node.apply("people", PEOPLE);
+        let granted = r#"--patch={"spec":{"namespaces":[{"name":"web","maxClients":1}]}}"#;
+        let words = ["patch", "site", "main", "--type=merge", "--as=system:serviceaccount:web:owner", granted];
+        site.node.wait("granted", PATIENCE, |node| node.kubectl(&words));
         Some(site)
     }
 
