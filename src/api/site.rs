@@ -124,6 +124,10 @@ pub struct SiteStatus {
     /// The worst of all components and systems: OK, Warning or Critical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// Where a site beside a cluster serves the fleet's rows to the cluster's users; nothing for one that serves its own
+    /// objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetStatus>,
     /// Where git sync stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,
@@ -135,6 +139,19 @@ pub struct SiteStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub systems: Vec<SystemSummary>,
+}
+
+/// Where a site serves the fleet's rows to users of its cluster, and by what they know it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetStatus {
+    /// The site's pod, as `namespace/name`; nothing for a process outside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The port that it listens on there.
+    pub port: i64,
+    /// The certificate of the authority that the listener's own comes from, PEM.
+    pub certificate_authority: String,
 }
 
 /// Where git sync stands.

@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
 use super::{
-    connection::{block_on, fleet, list},
+    connection::{Way, block_on, fleet, list},
     show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
 };
 use crate::{
@@ -21,22 +21,22 @@ const ROWS_MAX: usize = 10_000;
 
 /// Show the site: sync, packages, advertisements, summaries
 #[derive(Debug, clap::Args)]
-pub(super) struct Status {
+pub(super) struct Status<W: Way> {
     /// How it is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    site: super::connection::Site,
+    site: W,
 }
 
-impl Status {
+impl<W: Way> Status<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
     /// What the site says.
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
         block_on(async {
-            let page = gather(&self.site.client().await?).await?;
+            let page = gather(&self.site.objects().await?, &self.site.rows().await?).await?;
             match self.output {
                 Output::Json => writeln!(out, "{page:#}")?,
                 Output::Table => write(&page, out)?,
@@ -47,11 +47,11 @@ impl Status {
 }
 
 /// Everything that is shown, as JSON.
-async fn gather(client: &Client) -> Result<Value> {
+async fn gather(client: &Client, rows: &Client) -> Result<Value> {
     let sites = list(&Api::<Site>::all(client.clone()), "", ROWS_MAX).await?;
     let packages = list(&Api::<Package>::all(client.clone()), "", ROWS_MAX).await?;
     let advertisements = list(&Api::<Advertisement>::all(client.clone()), "", ROWS_MAX).await?;
-    let locations = list(&fleet(client, "ContentLocation", None), "", ROWS_MAX).await?;
+    let locations = list(&fleet(rows, "ContentLocation", None), "", ROWS_MAX).await?;
     let packages: Vec<Value> = packages
         .iter()
         .map(|one| {

@@ -17,9 +17,14 @@ use tokio::sync::{RwLock, watch};
 use super::{looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
     api::{
-        advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
-        distribution::Distribution, distribution_point::DistributionPoint, package::Package, program::Program,
-        site::Site,
+        advertisement::Advertisement,
+        client_agent_config::ClientAgentConfig,
+        collection::Collection,
+        distribution::Distribution,
+        distribution_point::DistributionPoint,
+        package::Package,
+        program::Program,
+        site::{FleetStatus, Site},
     },
     content::digest::Digest,
     db::Database,
@@ -244,6 +249,8 @@ pub struct Context {
     pub points_changed: Arc<tokio::sync::Notify>,
     /// Paces status writes.
     pub pace: Pace,
+    /// Where the fleet's rows are served to a cluster's users.
+    pub fleet: Option<FleetStatus>,
     /// Takes the place of every interval at which something is looked at without an event.
     pub look_interval: Option<Duration>,
 }

@@ -76,6 +76,7 @@ impl Reconciled for Site {
             .field("epoch", ctx.site.epoch)
             .field("clients", clients)
             .field("health", health.as_str())
+            .field("fleet", json!(ctx.fleet))
             .field("sync", shown(&sync))
             .field("components", json!(components))
             .field("systems", json!(systems)))

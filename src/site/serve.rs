@@ -35,6 +35,7 @@ use super::{
     tenure::{self, Holder, Tenure},
 };
 use crate::{
+    api::site::FleetStatus,
     cap::{self, Cap},
     clock,
     content::library::Library,
@@ -192,6 +193,7 @@ async fn assemble(
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
+        fleet: served_rows(&options.objects, &listeners, &authority),
         look_interval: options.look_interval,
     });
     let offers = OfferManager {
@@ -325,6 +327,13 @@ async fn assemble(
     };
     // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
     if shutdown.is_cancelled() { Ok(()) } else { ended }
+}
+
+/// What users of a cluster are told of the listener that is theirs.
+fn served_rows(objects: &ObjectsIn, listeners: &Listeners, authority: &CertificateAuthority) -> Option<FleetStatus> {
+    let ObjectsIn::Cluster { pod, .. } = objects else { return None };
+    let port = listeners.api.local_addr().ok()?.port().into();
+    Some(FleetStatus { pod: pod.clone(), port, certificate_authority: authority.certificate_pem().to_owned() })
 }
 
 /// Ends when this instance may not act any more.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     apiserver::{
         failure::{Cause, Failure},
-        fleet::{FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
+        fleet::{Caller, FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
         metadata::{self, NameRule},
     },
     clock,
@@ -128,7 +128,7 @@ struct Spec {
     labels: BTreeMap<String, String>,
 }
 
-async fn create(parts: &Parts, user: String, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
+async fn create(parts: &Parts, user: Caller, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
     let spec = checked(&body)?;
     let late = parts.late()?;
     let now = clock::now();

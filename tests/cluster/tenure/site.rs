@@ -149,7 +149,12 @@ impl Place {
 
     /// A machine that joins through the switch, with labels; it ends when this is dropped.
     pub(crate) fn join(&self, site: &Instance<'_>, name: &str, labels: &Value) -> Agent {
-        let (file, join) = (self.runtime.block_on(self.join_file(site, labels)), format!("{name}.json"));
+        self.join_with(&self.runtime.block_on(self.join_file(site, labels)), name)
+    }
+
+    /// As [`Place::join`], with an invitation that was had elsewhere.
+    pub(crate) fn join_with(&self, file: &Value, name: &str) -> Agent {
+        let join = format!("{name}.json");
         for (name, content) in [(&*join, file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
             fs::write(self.directory.join(name), content).unwrap();
             fs::set_permissions(self.directory.join(name), Permissions::from_mode(0o600)).unwrap();
@@ -239,7 +244,7 @@ impl<'a> Instance<'a> {
     }
 
     /// Where it listens, as it wrote down; nothing before.
-    fn endpoints(&self) -> Value {
+    pub(crate) fn endpoints(&self) -> Value {
         let text = fs::read(self.place.directory.join(self.volume).join("endpoints.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
