@@ -116,7 +116,7 @@ pub struct AdvertisementStatus {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientCounts {
-    /// Members of the collection.
+    /// Members of the collection that the Site lets this namespace reach.
     pub targeted: i64,
     /// Said nothing yet.
     pub no_status: i64,

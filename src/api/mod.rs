@@ -33,12 +33,16 @@ pub const RECONCILE_ANNOTATION: &str = "waybill.dev/reconcile-at";
 pub const FLUX_RECONCILE_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
 /// On a Package: remove its content although it is the last copy under a live advertisement.
 pub const FORCE_REMOVAL_ANNOTATION: &str = "waybill.dev/force-removal";
+/// On the Site that `waybill up` made by itself: what it granted then. It is asked once, whatever is granted later.
+pub const FIRST_GRANT_ANNOTATION: &str = "waybill.dev/first-grant";
 /// On the Site: acknowledges the revision whose removals the prune guard holds back.
 pub const ACKNOWLEDGE_PRUNE_ANNOTATION: &str = "waybill.dev/acknowledge-prune";
 
 /// The definitions of every kind, as committed under `crds/`, in alphabetical order of their names.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut site = site::Site::crd();
+    site::without_defaults(&mut site);
     let mut crds = vec![
         advertisement::Advertisement::crd(),
         client_agent_config::ClientAgentConfig::crd(),
@@ -47,7 +51,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         distribution_point::DistributionPoint::crd(),
         package::Package::crd(),
         program::Program::crd(),
-        site::Site::crd(),
+        site,
     ];
     for crd in &mut crds {
         conditions::default_observed_generation(crd);

@@ -1,6 +1,7 @@
 //! Kind `Site`: an administrative unit and the process that serves it. Its status carries git sync and the component
 //! and site system summaries.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,25 +36,74 @@ use crate::model::duration::Span;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SiteSpec {
-    /// Stops the site from starting new work: no new jobs, no new offers. What is offered already stays offered.
+    /// Stops the site from starting new work: no new jobs, no new offers. What is offered already stays offered. Off by
+    /// default.
     #[serde(default)]
     pub suspend: bool,
-    /// How long status messages are kept, as `720h`. Older ones are deleted; summaries of clients are not affected. Where
-    /// clients stand with an advertisement is kept so long after that was deleted.
+    /// How long status messages are kept, as `720h`, which is the default. Older ones are deleted; summaries of clients
+    /// are not affected. Where clients stand with an advertisement is kept so long after that was deleted.
     #[serde(default = "message_retention")]
     #[schemars(schema_with = "schema::span")]
     pub message_retention: Span,
+    /// Which clients the advertisements of each namespace may reach. The entry with the namespace's own name counts, and
+    /// without one that of the name `*`; a namespace with neither reaches no client. An entry that is taken out
+    /// withdraws the offers; programs that run go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub namespaces: Vec<NamespaceGrant>,
+}
+
+/// What the advertisements of a namespace may reach, and as whom its programs may run.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamespaceGrant {
+    /// The namespace, or `*` for every one that has no entry of its own.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self == '*' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("name a namespace, or * for all that have no entry of their own"))]
+    pub name: String,
+    /// The clients that may be reached: a CEL expression over `client`, as in a Collection. Without it all clients of the
+    /// site. What a client says of itself may be wrong; labels are set by the server, as
+    /// `client.labels["team"] == "web"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub query: Option<String>,
+    /// The most clients that one advertisement may reach: one that would reach more reaches nobody. Any number by
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_clients: Option<i64>,
+    /// The local users that programs may run as, by their `runAs` or that of a program they depend on. A program without
+    /// `runAs` runs as the agent's own user and so as none of these. Any user by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub run_as: Option<Vec<String>>,
 }
 
 impl Default for SiteSpec {
     fn default() -> Self {
-        Self { suspend: false, message_retention: message_retention() }
+        Self { suspend: false, message_retention: message_retention(), namespaces: Vec::new() }
     }
 }
 
 /// 30 days.
 fn message_retention() -> Span {
     Span::from_secs(30 * 86_400)
+}
+
+/// Takes the defaults of the fields of `spec` out of the schema; the server knows them. It makes the object where there is none,
+/// and who makes an object owns the defaults that the API server puts into it: nobody else could apply these fields without a
+/// conflict. Whoever takes out all that was applied leaves `{}`, which the API server would otherwise call missing.
+pub(super) fn without_defaults(crd: &mut CustomResourceDefinition) {
+    let schemas =
+        crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for spec in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("spec")) {
+        spec.default = Some(JSON(serde_json::json!({})));
+        for field in spec.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+            field.default = None;
+        }
+    }
 }
 
 /// What a site reports.
@@ -80,6 +130,10 @@ pub struct SiteStatus {
     /// Ready what for. The first of them are named in the site's own condition Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up: Option<i64>,
+    /// Where a site beside a cluster serves the fleet's rows to the cluster's users; nothing for one that serves its own
+    /// objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetStatus>,
     /// Where git sync stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,
@@ -91,6 +145,19 @@ pub struct SiteStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub systems: Vec<SystemSummary>,
+}
+
+/// Where a site serves the fleet's rows to users of its cluster, and by what they know it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetStatus {
+    /// The site's pod, as `namespace/name`; nothing for a process outside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The port that it listens on there.
+    pub port: i64,
+    /// The certificate of the authority that the listener's own comes from, PEM.
+    pub certificate_authority: String,
 }
 
 /// Where git sync stands.

@@ -24,6 +24,8 @@ pub enum Identity {
     Component(String),
 }
 
+/// What the API server knows of a user by a token of a ServiceAccount: the token's own name.
+const TOKEN_ID: &str = "authentication.kubernetes.io/credential-id";
 /// The group of administrators' certificates.
 pub const ADMINS: &str = "waybill:admins";
 /// The group of viewers' certificates.
@@ -82,6 +84,11 @@ impl User {
     /// Who shows neither certificate nor token.
     pub(super) fn anonymous() -> User {
         User { name: ANONYMOUS.to_owned(), ..User::default() }
+    }
+
+    /// The name of the token that was shown, as the cluster's API server calls it; empty if it has none.
+    pub(super) fn token_id(&self) -> &str {
+        self.extra.get(TOKEN_ID).and_then(|ids| ids.first()).map_or("", String::as_str)
     }
 
     /// Whether the caller may speak in another's name.

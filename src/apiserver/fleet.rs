@@ -70,10 +70,29 @@ pub struct FleetRequest {
     pub plural: String,
     /// Namespace of the path; empty means all, or a cluster-scoped resource.
     pub namespace: String,
-    /// The user who asks, for actions that record who did them.
-    pub user: String,
+    /// Who asks, for actions that record who did them.
+    pub user: Caller,
     /// What is to be done.
     pub verb: FleetVerb,
+}
+
+/// Who asks, as a record of an action names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user's name.
+    pub name: String,
+    /// What the cluster's API server calls the token that was shown: its audit log says who had that made. Empty if it says
+    /// nothing.
+    pub credential: String,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.credential.as_str() {
+            "" => f.write_str(&self.name),
+            credential => write!(f, "{} ({credential})", self.name),
+        }
+    }
 }
 
 /// The verb with its arguments.
@@ -234,7 +253,7 @@ async fn ask(call: &Call<'_>, fleet: &Fleet, verb: FleetVerb) -> Result<FleetAns
     (fleet.call)(FleetRequest {
         plural: call.kind.plural.clone(),
         namespace: call.request.namespace.clone(),
-        user: call.user.name.clone(),
+        user: Caller { name: call.user.name.clone(), credential: call.user.token_id().to_owned() },
         verb,
     })
     .await

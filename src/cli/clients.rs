@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Site, ask, block_on, client_id, fleet, list, said},
+    connection::{Way, ask, block_on, client_id, fleet, list, said},
     out::tell,
     show::{Output, Table, cell, on_terminal},
 };
@@ -19,56 +19,56 @@ use super::{
 // Options before a verb would be those of the list: nobody shall believe that they are the verb's.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Clients {
+pub(super) struct Clients<W: Way> {
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Option<Verb<W>>,
     /// How the list is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+enum Verb<W: Way> {
     /// List all clients, as without a verb
-    List(Listed),
+    List(Listed<W>),
     /// Refuse a client's connections and offer it nothing
-    Block(Named),
+    Block(Named<W>),
     /// Take a block back
-    Unblock(Named),
+    Unblock(Named<W>),
     /// Forget a client; it has to join anew
-    Delete(Named),
+    Delete(Named<W>),
     /// Set labels (KEY=VALUE) and remove labels (KEY-)
-    Label(Label),
+    Label(Label<W>),
 }
 
 #[derive(Debug, clap::Args)]
-struct Listed {
+struct Listed<W: Way> {
     /// How the list is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 #[derive(Debug, clap::Args)]
-struct Named {
+struct Named<W: Way> {
     /// The client's id, or its host name if no other has it
     client: String,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 #[derive(Debug, clap::Args)]
-struct Label {
+struct Label<W: Way> {
     /// The client's id, or its host name if no other has it
     client: String,
     /// KEY=VALUE sets a label, KEY- removes it
     #[arg(required = true, value_name = "KEY=VALUE|KEY-", value_parser = label_or_removal)]
     labels: Vec<(String, Option<String>)>,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 /// More clients than a site admits.
@@ -88,7 +88,7 @@ fn label_or_removal(text: &str) -> Result<(String, Option<String>), String> {
     }
 }
 
-impl Clients {
+impl<W: Way> Clients<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
@@ -107,8 +107,8 @@ impl Clients {
     }
 }
 
-async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
-    let client = site.client().await?;
+async fn show<W: Way>(site: &W, output: Output, out: &mut impl Write) -> Result<u8> {
+    let client = site.rows().await?;
     let clients = list(&fleet(&client, "Client", None), "", ROWS_MAX).await?;
     if output == Output::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&clients)?)?;
@@ -117,8 +117,9 @@ async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
     if clients.is_empty() {
         let state = site.option();
         tell(&format!(
-            "no client has joined yet; invite one with `waybill token create --role client{state} > join.json`, and start \
-             it with `waybill agent run --join join.json --state DIR`"
+            "no client has joined yet; invite one with `{} token create --role client{state} > join.json`, and start \
+             it with `waybill agent run --join join.json --state DIR`",
+            W::PROGRAM
         ));
     }
     let mut table = Table::new(&["ID", "HOSTNAME", "OS", "AGENT", "BLOCKED", "COPIED", "LAST SEEN", "LABELS"]);
@@ -136,18 +137,18 @@ async fn show(site: &Site, output: Output, out: &mut impl Write) -> Result<u8> {
     Ok(0)
 }
 
-async fn act(action: &str, named: &Named, out: &mut impl Write) -> Result<u8> {
-    let client = named.site.client().await?;
-    let id = client_id(&client, &named.client).await?;
+async fn act<W: Way>(action: &str, named: &Named<W>, out: &mut impl Write) -> Result<u8> {
+    let client = named.site.rows().await?;
+    let id = client_id::<W>(&client, &named.client).await?;
     let status = ask(&client, "ClientAction", None, json!({"action": action, "client": id})).await?;
     writeln!(out, "{}", cell(&status, "text"))?;
     Ok(0)
 }
 
-impl Label {
+impl<W: Way> Label<W> {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
-        let client = self.site.client().await?;
-        let id = client_id(&client, &self.client).await?;
+        let client = self.site.rows().await?;
+        let id = client_id::<W>(&client, &self.client).await?;
         let clients = fleet(&client, "Client", None);
         let before = clients.get(&id).await.map_err(said)?;
         let missing: Vec<&str> = self

@@ -22,7 +22,7 @@ impl Cluster {
     /// If there is no way to it, or it cannot be used.
     pub(super) async fn client(&self) -> Result<Client> {
         install_crypto();
-        Ok(Client::try_from(kubernetes::config(self.kubeconfig.as_deref()).await?)?)
+        Ok(Client::try_from(kubernetes::config(self.kubeconfig.as_deref(), None).await?)?)
     }
 }
 

@@ -1,5 +1,5 @@
-//! How people's verbs reach a site: by the administrator's kubeconfig in its state directory. Also the fleet group's
-//! resources as kube knows them, and listings page by page.
+//! How people's verbs reach a site: here by the administrator's kubeconfig in its state directory; through a cluster in
+//! [`super::in_cluster`]. Also the fleet group's resources as kube knows them, and listings page by page.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,37 @@ use crate::{
 
 /// The state directory of a site that is started without --state.
 const USUAL_STATE: &str = "./state";
+/// The namespace of what is declared without one.
+const USUAL_NAMESPACE: &str = "default";
 /// Rows asked for at once.
 const PAGE_ROWS: u32 = 500;
+
+/// What a verb reaches a site by: options, and the clients that they stand for.
+pub(super) trait Way: clap::Args {
+    /// What the program is called that has the verb, for hints.
+    const PROGRAM: &'static str;
+
+    /// The option that names this site, for hints, after a space; empty if it is the usual one.
+    fn option(&self) -> String;
+
+    /// The namespace of what is named without one.
+    ///
+    /// # Errors
+    /// If nobody says which.
+    async fn namespace(&self) -> Result<String>;
+
+    /// A client for what is declared.
+    ///
+    /// # Errors
+    /// If there is no way to it.
+    async fn objects(&self) -> Result<Client>;
+
+    /// A client for the fleet's rows and for actions.
+    ///
+    /// # Errors
+    /// If there is no way to them.
+    async fn rows(&self) -> Result<Client>;
+}
 
 /// Which site is meant.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,17 +59,19 @@ pub(super) struct Site {
     state: PathBuf,
 }
 
-impl Site {
-    /// The option that names this site, for hints; empty if it is the usual one.
-    pub(super) fn option(&self) -> String {
+impl Way for Site {
+    const PROGRAM: &'static str = "waybill";
+
+    fn option(&self) -> String {
         if self.state == Path::new(USUAL_STATE) { String::new() } else { format!(" --state {}", self.state.display()) }
     }
 
-    /// A client that acts as the site's administrator.
-    ///
-    /// # Errors
-    /// If there is no kubeconfig or it cannot be used.
-    pub(super) async fn client(&self) -> Result<Client> {
+    async fn namespace(&self) -> Result<String> {
+        Ok(USUAL_NAMESPACE.to_owned())
+    }
+
+    /// Acts as the site's administrator.
+    async fn objects(&self) -> Result<Client> {
         install_crypto();
         let path = self.state.join("kubeconfig");
         if !path.exists() {
@@ -49,7 +80,42 @@ impl Site {
                 self.state.display()
             );
         }
-        Ok(Client::try_from(kubernetes::config(Some(&path)).await?)?)
+        Ok(Client::try_from(kubernetes::config(Some(&path), None).await?)?)
+    }
+
+    /// Both are served by the site itself.
+    async fn rows(&self) -> Result<Client> {
+        self.objects().await
+    }
+}
+
+/// Which site is meant, for verbs about something in a namespace.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct InNamespace {
+    /// The advertisement's namespace
+    #[arg(short, long, value_name = "NAME", default_value = USUAL_NAMESPACE)]
+    namespace: String,
+    #[command(flatten)]
+    site: Site,
+}
+
+impl Way for InNamespace {
+    const PROGRAM: &'static str = Site::PROGRAM;
+
+    fn option(&self) -> String {
+        self.site.option()
+    }
+
+    async fn namespace(&self) -> Result<String> {
+        Ok(self.namespace.clone())
+    }
+
+    async fn objects(&self) -> Result<Client> {
+        self.site.objects().await
+    }
+
+    async fn rows(&self) -> Result<Client> {
+        self.site.rows().await
     }
 }
 
@@ -122,7 +188,7 @@ pub(super) fn said(error: kube::Error) -> anyhow::Error {
 ///
 /// # Errors
 /// If several clients have the host name.
-pub(super) async fn find_client(client: &Client, given: &str) -> Result<Option<String>> {
+pub(super) async fn find_client<W: Way>(client: &Client, given: &str) -> Result<Option<String>> {
     let clients = fleet(client, "Client", None);
     let plain = !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if !plain {
@@ -135,7 +201,7 @@ pub(super) async fn find_client(client: &Client, given: &str) -> Result<Option<S
     match named.as_slice() {
         [] => Ok(None),
         [one] => Ok(one.metadata.name.clone()),
-        _ => bail!("several clients are called {given}; give the id, `waybill clients` shows it"),
+        _ => bail!("several clients are called {given}; give the id, `{} clients` shows it", W::PROGRAM),
     }
 }
 
@@ -143,11 +209,11 @@ pub(super) async fn find_client(client: &Client, given: &str) -> Result<Option<S
 ///
 /// # Errors
 /// If there is none, or several have the host name.
-pub(super) async fn client_id(client: &Client, given: &str) -> Result<String> {
-    find_client(client, given).await?.with_context(|| no_client(given))
+pub(super) async fn client_id<W: Way>(client: &Client, given: &str) -> Result<String> {
+    find_client::<W>(client, given).await?.with_context(|| no_client::<W>(given))
 }
 
 /// What is said of a client that nobody knows.
-pub(super) fn no_client(given: &str) -> String {
-    format!("there is no client '{}'; `waybill clients` shows who has joined", escaped(given))
+pub(super) fn no_client<W: Way>(given: &str) -> String {
+    format!("there is no client '{}'; `{} clients` shows who has joined", escaped(given), W::PROGRAM)
 }

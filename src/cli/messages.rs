@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use kube::{Api, Client, ResourceExt, api::DynamicObject};
 
 use super::{
-    connection::{Site, block_on, find_client, fleet, list, no_client},
+    connection::{Way, block_on, find_client, fleet, list, no_client},
     out::{Out, tell},
     show::{Output, cell, escaped},
 };
@@ -21,10 +21,12 @@ use crate::{
 
 /// Pause between two looks with `--follow`.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// What lets in here may end in ten minutes: it is had anew before.
+const LOOKS_WITH_ONE_CLIENT: u32 = 300;
 
 /// Show status messages
 #[derive(Debug, clap::Args)]
-pub(super) struct Messages {
+pub(super) struct Messages<W: Way> {
     /// Only messages of this severity or worse
     #[arg(long, value_name = "SEVERITY", value_parser = ["informational", "warning", "error"], ignore_case = true)]
     severity: Option<String>,
@@ -47,10 +49,10 @@ pub(super) struct Messages {
     #[arg(long)]
     follow: bool,
     /// How messages are written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 /// Reads `90m`.
@@ -58,19 +60,20 @@ pub(super) fn span(text: &str) -> Result<Span, String> {
     Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90m"))
 }
 
-impl Messages {
+impl<W: Way> Messages<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
     /// What the site says.
     pub(super) fn run(self, out: &mut Out) -> Result<u8> {
         block_on(async {
-            let client = self.site.client().await?;
+            let mut client = self.site.rows().await?;
+            let about = self.full_advertisement().await?;
             let known = match &self.client {
-                Some(given) => find_client(&client, given).await?,
+                Some(given) => find_client::<W>(&client, given).await?,
                 None => None,
             };
-            let selector = self.selector(known.as_deref());
+            let selector = self.selector(known.as_deref(), about.as_deref());
             let mut found = newest(&client, &selector, self.limit).await?;
             if let Some(since) = self.since {
                 let from = clock::now().saturating_sub(since.as_duration())?;
@@ -81,32 +84,36 @@ impl Messages {
             }
             let mut last = number(found.last());
             if found.is_empty() {
-                tell(&self.nothing(&client, known.is_some()).await?);
+                tell(&self.nothing(about.as_deref(), known.is_some()).await?);
             }
             write(&found, self.output, out)?;
             if !self.follow {
                 return Ok(0);
             }
-            loop {
+            for look in 1_u32.. {
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 out.check_reader()?;
+                if look % LOOKS_WITH_ONE_CLIENT == 0 {
+                    client = self.site.rows().await?;
+                }
                 let mut more = newest(&client, &selector, self.limit.max(500)).await?;
                 more.retain(|one| number(Some(one)) > last);
                 last = last.max(number(more.last()));
                 write(&more, self.output, out)?;
                 out.flush()?;
             }
+            Ok(0)
         })
     }
 
     /// Why there is nothing to show.
-    async fn nothing(&self, client: &Client, client_known: bool) -> Result<String> {
+    async fn nothing(&self, about: Option<&str>, client_known: bool) -> Result<String> {
         if let Some(given) = self.client.as_deref().filter(|_| !client_known) {
-            return Ok(format!("{}, and no message is about it", no_client(given)));
+            return Ok(format!("{}, and no message is about it", no_client::<W>(given)));
         }
-        if let Some(full) = self.full_advertisement().filter(|_| !self.follow) {
+        if let Some(full) = about.filter(|_| !self.follow) {
             let (namespace, name) = full.split_once('/').unwrap_or_default();
-            check_advertisement(client, namespace, name).await?;
+            check_advertisement(&self.site.objects().await?, namespace, name).await?;
         }
         let so_far = if self.follow { "so far; waiting for the first" } else { "so far" };
         Ok(if self.filters() {
@@ -121,22 +128,18 @@ impl Messages {
         severity.is_some() || component.is_some() || client.is_some() || advertisement.is_some() || since.is_some()
     }
 
-    fn full_advertisement(&self) -> Option<String> {
-        let given = self.advertisement.as_ref()?;
-        Some(if given.contains('/') { given.clone() } else { format!("default/{given}") })
+    async fn full_advertisement(&self) -> Result<Option<String>> {
+        let Some(given) = &self.advertisement else { return Ok(None) };
+        Ok(Some(if given.contains('/') { given.clone() } else { format!("{}/{given}", self.site.namespace().await?) }))
     }
 
     /// `known` is the id of the client that is asked for; of one that was deleted the id itself is given.
-    fn selector(&self, known: Option<&str>) -> String {
+    fn selector(&self, known: Option<&str>, advertisement: Option<&str>) -> String {
         let component = self.component.as_deref().and_then(|given| {
             Component::ALL.map(Component::as_str).into_iter().find(|one| one.eq_ignore_ascii_case(given))
         });
-        let advertisement = self.full_advertisement();
-        let equal = [
-            ("component", component),
-            ("client", known.or(self.client.as_deref())),
-            ("advertisement", advertisement.as_deref()),
-        ];
+        let equal =
+            [("component", component), ("client", known.or(self.client.as_deref())), ("advertisement", advertisement)];
         let given: Vec<(&str, &str)> = equal.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
         let mut terms = vec![selector(&given)];
         match self.severity.as_deref().map(str::to_lowercase).as_deref() {

@@ -1,4 +1,5 @@
-//! What people type: one file per verb. Here the words are told apart, errors shown and the exit code chosen.
+//! What people type: one file per verb. Here the words are told apart, errors shown and the exit code chosen. The verbs that ask a
+//! running site are those of the kubectl plugin too, by another way.
 
 mod agent;
 mod apiserver;
@@ -10,9 +11,12 @@ mod connection;
 mod crds;
 mod demo;
 mod dp;
+mod forward;
+mod in_cluster;
 mod log;
 mod messages;
 mod out;
+mod plugin;
 mod point;
 mod reach;
 mod release;
@@ -29,7 +33,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::out::Out;
+use self::{
+    connection::{InNamespace, Site},
+    out::Out,
+};
 use crate::telemetry::{self, Filter};
 
 /// Software distribution for fleets of machines, declared in git
@@ -58,13 +65,13 @@ enum Verb {
     Agent(agent::Agent),
     Dp(dp::DpVerb),
     Cap(cap::CapVerb),
-    Status(status::Status),
-    Messages(messages::Messages),
-    Clients(clients::Clients),
-    Why(why::Why),
-    Log(why::Log),
-    Token(token::Token),
-    Sync(sync::Sync),
+    Status(status::Status<Site>),
+    Messages(messages::Messages<Site>),
+    Clients(clients::Clients<Site>),
+    Why(why::Why<InNamespace>),
+    Log(why::Log<InNamespace>),
+    Token(token::Token<Site>),
+    Sync(sync::Sync<Site>),
     Validate(validate::Args),
     Apiserver(apiserver::Apiserver),
     Crds(crds::Crds),
@@ -76,15 +83,23 @@ enum Verb {
 /// Runs what argv asks for.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = plugin::called() {
+        return code;
+    }
     let cli = Cli::parse();
     telemetry::init(&cli.log);
-    let out = &mut Out::new();
-    let done = run(cli.verb, out).and_then(|code| Ok(out.finish().map(|()| code)?));
-    match done {
+    let mut out = Out::new();
+    let done = run(cli.verb, &mut out);
+    conclude(done, out, "waybill")
+}
+
+/// What is left of the output is written, and an error shown in the name of the program.
+fn conclude(done: anyhow::Result<u8>, mut out: Out, program: &str) -> ExitCode {
+    match done.and_then(|code| Ok(out.finish().map(|()| code)?)) {
         Ok(code) => ExitCode::from(code),
         Err(error) if out::is_reader_gone(&error) => ExitCode::from(out::READER_GONE),
         Err(error) => {
-            out::tell(&format!("waybill: {error:#}"));
+            out::tell(&format!("{program}: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -110,6 +125,6 @@ fn run(verb: Verb, out: &mut Out) -> anyhow::Result<u8> {
         Verb::Crds(verb) => verb.run(out),
         Verb::Release(verb) => verb.run(out),
         Verb::Reach(verb) => verb.run(out),
-        Verb::Completion(verb) => verb.run(Cli::command(), out),
+        Verb::Completion(verb) => verb.run(Cli::command(), "waybill", out),
     }
 }

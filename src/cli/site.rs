@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     messages::span,
     point::stop_on_signal,
+    release::namespaced,
     up::{listen_address, site_name},
 };
 use crate::{
@@ -28,6 +29,9 @@ pub(super) struct Site {
     /// Make this state's database the site's although another one served it; clients and points then have to join anew
     #[arg(long)]
     adopt: bool,
+    /// The pod that this is, for users who reach its rows by a forwarded port
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
+    pod: Option<String>,
     /// Name of the Site object and of the built-in points
     #[arg(long, value_name = "NAME", default_value = "main", value_parser = site_name)]
     site: String,
@@ -57,6 +61,11 @@ pub(super) struct Site {
     lease: Span,
 }
 
+/// As it is written in the site's status.
+fn pod(text: &str) -> Result<String, String> {
+    namespaced(text).map(|(namespace, name)| format!("{namespace}/{name}"))
+}
+
 impl Site {
     /// Runs until the process is asked to stop.
     ///
@@ -81,7 +90,7 @@ impl Site {
         listen.api = self.api_listen.unwrap_or(listen.api);
         listen.health = self.health_listen.unwrap_or(listen.health);
         Options {
-            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt },
+            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt, pod: self.pod },
             name: Some(self.site),
             listen,
             advertise: self.advertise,

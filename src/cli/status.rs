@@ -8,17 +8,20 @@ use kube::{Api, Client, Resource, ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
 use super::{
-    connection::{block_on, fleet, list},
+    connection::{Way, block_on, fleet, list},
     show::{Output, Table, cell, escaped, escaped_lines, on_terminal},
 };
-use crate::api::{
-    advertisement::Advertisement,
-    collection::Collection,
-    conditions::{Observed, needs_somebody},
-    distribution::Distribution,
-    package::Package,
-    program::Program,
-    site::Site,
+use crate::{
+    api::{
+        advertisement::Advertisement,
+        collection::Collection,
+        conditions::{Observed, needs_somebody},
+        distribution::Distribution,
+        package::Package,
+        program::Program,
+        site::Site,
+    },
+    model::reason::Reason,
 };
 
 /// Objects of one kind that are shown.
@@ -26,22 +29,22 @@ const ROWS_MAX: usize = 10_000;
 
 /// Show the site: sync, packages, advertisements, summaries
 #[derive(Debug, clap::Args)]
-pub(super) struct Status {
+pub(super) struct Status<W: Way> {
     /// How it is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    site: super::connection::Site,
+    site: W,
 }
 
-impl Status {
+impl<W: Way> Status<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
     /// What the site says.
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
         block_on(async {
-            let page = gather(&self.site.client().await?).await?;
+            let page = gather(&self.site.objects().await?, &self.site.rows().await?).await?;
             match self.output {
                 Output::Json => writeln!(out, "{page:#}")?,
                 Output::Table => write(&page, out)?,
@@ -52,15 +55,15 @@ impl Status {
 }
 
 /// Everything that is shown, as JSON.
-async fn gather(client: &Client) -> Result<Value> {
+async fn gather(client: &Client, rows: &Client) -> Result<Value> {
     let sites = list(&Api::<Site>::all(client.clone()), "", ROWS_MAX).await?;
     let packages = list(&Api::<Package>::all(client.clone()), "", ROWS_MAX).await?;
     let advertisements = list(&Api::<Advertisement>::all(client.clone()), "", ROWS_MAX).await?;
     let programs = list(&Api::<Program>::all(client.clone()), "", ROWS_MAX).await?;
     let distributions = list(&Api::<Distribution>::all(client.clone()), "", ROWS_MAX).await?;
     let collections = list(&Api::<Collection>::all(client.clone()), "", ROWS_MAX).await?;
-    let locations = list(&fleet(client, "ContentLocation", None), "", ROWS_MAX).await?;
-    let copied = list(&fleet(client, "Client", None), "status.copied=true", ROWS_MAX).await?;
+    let locations = list(&fleet(rows, "ContentLocation", None), "", ROWS_MAX).await?;
+    let copied = list(&fleet(rows, "Client", None), "status.copied=true", ROWS_MAX).await?;
     let copied: Vec<Value> =
         copied.iter().map(|one| json!({"name": one.name_any(), "hostname": one.data["status"]["hostname"]})).collect();
     let mut waiting = Vec::new();
@@ -89,7 +92,8 @@ async fn gather(client: &Client) -> Result<Value> {
         .iter()
         .map(|one| {
             let status = json!(one.status);
-            json!({"name": one.name_any(), "ready": ready(&status), "health": status["health"],
+            json!({"name": one.name_any(), "ready": ready(&status), "reason": ready_condition(&status).map(|one| cell(one, "reason")),
+                "text": own_trouble(&status), "health": status["health"],
                 "clients": status["clients"], "sync": status["sync"], "components": status["components"],
                 "systems": status["systems"]})
         })
@@ -121,6 +125,12 @@ fn ready_condition(status: &Value) -> Option<&Value> {
 /// What keeps an object from being ready, in its own words.
 fn held_up(status: &Value) -> Option<String> {
     ready_condition(status).filter(|ready| ready["status"] != "True").map(|ready| cell(ready, "message"))
+}
+
+/// What keeps a site from being ready, but what git sync says: that stands beside its revision.
+fn own_trouble(status: &Value) -> Option<String> {
+    let of_sync = [Reason::ManifestsInvalid, Reason::PruneGuard].map(Reason::as_str);
+    held_up(status).filter(|_| !of_sync.contains(&ready(status).as_str()))
 }
 
 /// The condition Ready as one word or the reason why not.
@@ -222,6 +232,9 @@ fn for_somebody(page: &Value) -> String {
 /// Whatever is not ready, with its reason and the remedy.
 fn held(page: &Value) -> Table {
     let mut table = Table::new(&["KIND", "NAME", "REASON", "WHAT"]);
+    for one in rows(page, "sites").filter(|one| one["text"].is_string()) {
+        table.row(["Site".to_owned(), cell(one, "name"), cell(one, "reason"), cell(one, "text")]);
+    }
     for one in rows(page, "heldUp") {
         table.row([cell(one, "kind"), named(one), cell(one, "reason"), cell(one, "text")]);
     }

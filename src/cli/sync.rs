@@ -4,31 +4,31 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::connection::{Site, block_on};
+use super::connection::{Way, block_on};
 use crate::gitops::acknowledge::acknowledge;
 
 /// Allow git sync what it holds back
 #[derive(Debug, clap::Args)]
-pub(super) struct Sync {
+pub(super) struct Sync<W: Way> {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Verb<W>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+enum Verb<W: Way> {
     /// Allow the removals of a revision that is held back; `waybill status` shows which one and what it removes
-    Acknowledge(Acknowledge),
+    Acknowledge(Acknowledge<W>),
 }
 
 #[derive(Debug, clap::Args)]
-struct Acknowledge {
+struct Acknowledge<W: Way> {
     /// The revision, or its first 7 or more digits
     revision: String,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
-impl Sync {
+impl<W: Way> Sync<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Sync {
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
         let Verb::Acknowledge(Acknowledge { revision, site }) = self.verb;
         block_on(async {
-            let client = site.client().await?;
+            let client = site.objects().await?;
             let full = acknowledge(&client, &revision).await?;
             writeln!(out, "the removals of revision {full} are allowed")?;
             Ok(0)

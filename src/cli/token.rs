@@ -7,7 +7,7 @@ use kube::{Client, ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Site, ask, block_on, fleet, list, said},
+    connection::{Way, ask, block_on, fleet, list, said},
     out::tell,
     show::{Output, Table, cell, on_terminal},
 };
@@ -15,23 +15,23 @@ use crate::model::duration::Span;
 
 /// Invite machines: create, list and revoke enrolment tokens
 #[derive(Debug, clap::Args)]
-pub(super) struct Token {
+pub(super) struct Token<W: Way> {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Verb<W>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+enum Verb<W: Way> {
     /// Make an invitation and print its join file, which nobody else should read: the secret in it is shown only now
-    Create(Create),
+    Create(Create<W>),
     /// List invitations and how often each may still be used, without their secrets
-    List(List),
+    List(List<W>),
     /// Take an invitation back
-    Revoke(Revoke),
+    Revoke(Revoke<W>),
 }
 
 #[derive(Debug, clap::Args)]
-struct Create {
+struct Create<W: Way> {
     /// What joins with it
     #[arg(long, value_name = "ROLE", value_parser = ["client", "dp", "cap"])]
     role: String,
@@ -48,30 +48,30 @@ struct Create {
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::clients::label)]
     label: Vec<(String, String)>,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 #[derive(Debug, clap::Args)]
-struct List {
+struct List<W: Way> {
     /// How the list is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 #[derive(Debug, clap::Args)]
-struct Revoke {
+struct Revoke<W: Way> {
     /// The token's name, as `waybill token list` shows it
     name: String,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 /// More tokens than a site keeps.
 const ROWS_MAX: usize = 10_000;
 
-impl Token {
+impl<W: Way> Token<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
@@ -85,9 +85,9 @@ impl Token {
     }
 }
 
-impl Create {
+impl<W: Way> Create<W> {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
-        let client = self.site.client().await?;
+        let client = self.site.rows().await?;
         let mut spec = json!({"role": self.role, "uses": self.uses, "expiresIn": self.expires.to_string()});
         if let Some(name) = &self.name {
             spec["name"] = json!(name);
@@ -98,7 +98,7 @@ impl Create {
         let status = ask(&client, "EnrolmentToken", None, spec).await?;
         let name = cell(&status, "token");
         if let Err(error) = writeln!(out, "{:#}", status["joinFile"]).and_then(|()| out.flush()) {
-            return Err(take_back(&client, &name, &error).await);
+            return Err(take_back::<W>(&client, &name, &error).await);
         }
         let (uses, expires) = (cell(&status, "usesLeft"), cell(&status, "expires"));
         tell(&format!("{name} is good for {uses} until {expires}; keep the join file secret."));
@@ -107,19 +107,21 @@ impl Create {
 }
 
 /// An invitation that nobody saw whole must not stay: its secret may lie in half of a file. The error says what became of it.
-async fn take_back(client: &Client, name: &str, unwritten: &io::Error) -> anyhow::Error {
+async fn take_back<W: Way>(client: &Client, name: &str, unwritten: &io::Error) -> anyhow::Error {
     let why = std::error::Error::source(unwritten).map_or_else(|| unwritten.to_string(), ToString::to_string);
     let told = format!("the join file could not be written ({why})");
     match fleet(client, "EnrolmentToken", None).delete(name, &DeleteParams::default()).await {
         Ok(_) => anyhow!("{told}, so {name} was revoked; make room or write elsewhere, and create another"),
-        Err(error) => said(error)
-            .context(format!("{told}, and {name} could not be revoked; do it with `waybill token revoke {name}`")),
+        Err(error) => said(error).context(format!(
+            "{told}, and {name} could not be revoked; do it with `{} token revoke {name}`",
+            W::PROGRAM
+        )),
     }
 }
 
-impl List {
+impl<W: Way> List<W> {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
-        let client = self.site.client().await?;
+        let client = self.site.rows().await?;
         let tokens = list(&fleet(&client, "EnrolmentToken", None), "", ROWS_MAX).await?;
         if self.output == Output::Json {
             writeln!(out, "{}", serde_json::to_string_pretty(&tokens)?)?;
@@ -128,8 +130,9 @@ impl List {
         if tokens.is_empty() {
             let state = self.site.option();
             tell(&format!(
-                "nobody is invited; `waybill token create --role client{state} > join.json` invites a client, the roles dp \
-                 and cap invite points"
+                "nobody is invited; `{} token create --role client{state} > join.json` invites a client, the roles dp \
+                 and cap invite points",
+                W::PROGRAM
             ));
         }
         let mut table = Table::new(&["NAME", "ROLE", "FOR", "USES LEFT", "EXPIRES"]);
@@ -148,9 +151,9 @@ impl List {
     }
 }
 
-impl Revoke {
+impl<W: Way> Revoke<W> {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
-        let client = self.site.client().await?;
+        let client = self.site.rows().await?;
         let tokens = fleet(&client, "EnrolmentToken", None);
         tokens.delete(&self.name, &DeleteParams::default()).await.map_err(said)?;
         writeln!(out, "{} is revoked", self.name)?;

@@ -6,68 +6,65 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Site, ask, block_on, client_id, find_client, fleet, no_client, said},
+    connection::{Way, ask, block_on, client_id, find_client, fleet, no_client, said},
     log, messages,
     show::{Output, Table, cell, escaped, on_terminal},
 };
 
 /// An advertisement and a client.
 #[derive(Debug, clap::Args)]
-struct Pair {
+struct Pair<W: Way> {
     /// The advertisement, as NAME or NAMESPACE/NAME
     advertisement: String,
     /// The client's id, or its host name if no other has it
     client: String,
-    /// The advertisement's namespace
-    #[arg(short, long, value_name = "NAME", default_value = "default")]
-    namespace: String,
     #[command(flatten)]
-    site: Site,
+    site: W,
 }
 
 /// Explain why a client has not run what is advertised, or that it has; exit code 1 if somebody has to act
 #[derive(Debug, clap::Args)]
-pub(super) struct Why {
+pub(super) struct Why<W: Way> {
     #[command(flatten)]
-    pair: Pair,
+    pair: Pair<W>,
     /// How the explanation is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 }
 
 /// Show every message of a client about an advertisement, and the output of its last run
 #[derive(Debug, clap::Args)]
-pub(super) struct Log {
+pub(super) struct Log<W: Way> {
     #[command(flatten)]
-    pair: Pair,
+    pair: Pair<W>,
     /// How it is written
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 }
 
 /// Messages of one client about one advertisement that are shown: the newest.
 const MESSAGES_MAX: usize = 5_000;
 
-impl Pair {
+impl<W: Way> Pair<W> {
     /// Namespace and name of the advertisement.
-    fn advertisement(&self) -> (String, String) {
-        match self.advertisement.split_once('/') {
+    async fn advertisement(&self) -> Result<(String, String)> {
+        Ok(match self.advertisement.split_once('/') {
             Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
-            None => (self.namespace.clone(), self.advertisement.clone()),
-        }
+            None => (self.site.namespace().await?, self.advertisement.clone()),
+        })
     }
 }
 
-impl Why {
+impl<W: Way> Why<W> {
     /// Runs the verb; answers the exit code: 0 if all is done or comes by itself, 1 if not.
     ///
     /// # Errors
     /// What the site says.
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
         block_on(async {
-            let client = self.pair.site.client().await?;
-            let id = client_id(&client, &self.pair.client).await?;
-            let (namespace, advertisement) = self.pair.advertisement();
+            let client = self.pair.site.rows().await?;
+            let id = client_id::<W>(&client, &self.pair.client).await?;
+            let (namespace, advertisement) = self.pair.advertisement().await?;
             let spec = json!({"advertisement": advertisement, "client": id});
             let status = ask(&client, "Explanation", Some(&namespace), spec).await?;
             match self.output {
@@ -97,17 +94,17 @@ fn table(status: &Value, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-impl Log {
+impl<W: Way> Log<W> {
     /// Runs the verb; answers the exit code.
     ///
     /// # Errors
     /// What the site says.
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
         block_on(async {
-            let (namespace, advertisement) = self.pair.advertisement();
+            let (namespace, advertisement) = self.pair.advertisement().await?;
             let Pair { client: given, site, .. } = self.pair;
-            let client = site.client().await?;
-            let known = find_client(&client, &given).await?;
+            let client = site.rows().await?;
+            let known = find_client::<W>(&client, &given).await?;
             // A client that was deleted since still has said what it said.
             let id = known.as_deref().unwrap_or(&given);
             let selector =
@@ -121,7 +118,7 @@ impl Log {
                 None => None,
             };
             if known.is_none() && said_of_it.is_empty() {
-                bail!(no_client(&given));
+                bail!(no_client::<W>(&given));
             }
             if row.is_none() && said_of_it.is_empty() {
                 messages::check_advertisement(&client, &namespace, &advertisement).await?;

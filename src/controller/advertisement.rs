@@ -37,8 +37,10 @@ impl Reconciled for Advertisement {
             return Err(Error::Deferred { after: EVALUATION_WAIT });
         }
         let collection = ObjectName::new(&name.namespace, &self.spec.collection);
-        let members = match evaluated.memberships.get(&collection) {
-            Some(Ok(membership)) => membership.members.clone(),
+        let targets = match evaluated.memberships.get(&collection) {
+            Some(Ok(membership)) if !is_refused(outcome.as_ref()) => {
+                evaluated.targets(&name.namespace, &membership.members).unwrap_or_default()
+            }
             _ => BTreeSet::new(),
         };
         let (rows, messages) = {
@@ -49,10 +51,10 @@ impl Reconciled for Advertisement {
                 })
                 .await?
         };
-        let clients = count(&members, &rows);
+        let clients = count(&targets, &rows);
         let stalled = matches!(outcome, Some(Outcome::Stalled(..)));
         let failed = usize::try_from(clients.failed + clients.unknown).unwrap_or(0);
-        let health = advertisement_health(members.len(), failed, stalled);
+        let health = advertisement_health(targets.len(), failed, stalled);
         let messages = MessageCounts {
             received: number(messages.received),
             failed_to_start: number(messages.failed_to_start),
@@ -72,6 +74,12 @@ impl Reconciled for Advertisement {
     }
 }
 
+/// Whether what the Site grants the namespace keeps the advertisement from every client, also if that took the program to tell.
+fn is_refused(outcome: Option<&Outcome>) -> bool {
+    use Reason::{NamespaceNotGranted, RunAsNotGranted, TooManyClients};
+    matches!(outcome, Some(Outcome::Stalled(NamespaceNotGranted | RunAsNotGranted | TooManyClients, _)))
+}
+
 fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readiness {
     match outcome {
         None => Readiness::Progressing(Reason::Progressing, "not looked at yet".into()),
@@ -86,13 +94,13 @@ fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readin
     }
 }
 
-/// Distinct clients by where they stand: every member counts once, members without a word as NoStatus. What clients
-/// said that are members no longer does not count.
-fn count(members: &BTreeSet<String>, rows: &[(String, RunState)]) -> ClientCounts {
-    let mut counts = ClientCounts { targeted: number(members.len() as u64), ..ClientCounts::default() };
+/// Distinct clients by where they stand: every target counts once, targets without a word as NoStatus. What clients
+/// said that are targets no longer does not count.
+fn count(targets: &BTreeSet<String>, rows: &[(String, RunState)]) -> ClientCounts {
+    let mut counts = ClientCounts { targeted: number(targets.len() as u64), ..ClientCounts::default() };
     counts.no_status = counts.targeted;
     for (client, state) in rows {
-        if !members.contains(client) || *state == RunState::NoStatus {
+        if !targets.contains(client) || *state == RunState::NoStatus {
             continue;
         }
         counts.no_status -= 1;

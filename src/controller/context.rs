@@ -1,7 +1,7 @@
 //! What every reconcile may use. Built once by `site`; cheap to share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,14 +17,23 @@ use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use super::{error::Error, guard::Unreadable, looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
     api::{
-        advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
-        distribution::Distribution, distribution_point::DistributionPoint, package::Package, program::Program,
-        site::Site,
+        advertisement::Advertisement,
+        client_agent_config::ClientAgentConfig,
+        collection::Collection,
+        distribution::Distribution,
+        distribution_point::DistributionPoint,
+        package::Package,
+        program::Program,
+        site::{FleetStatus, Site},
     },
     content::digest::Digest,
     db::Database,
     model::{identity::ObjectName, reason::Reason},
-    plan::{membership::Membership, offer::Compiled},
+    plan::{
+        grants::{Granted, Refusal},
+        membership::Membership,
+        offer::Compiled,
+    },
     trust::keys::SiteKey,
 };
 
@@ -77,8 +86,21 @@ pub struct Evaluated {
     pub complete: bool,
     /// Members of every collection, or why there are none to be had.
     pub memberships: BTreeMap<ObjectName, Result<Membership, String>>,
+    /// What namespaces may reach.
+    pub granted: Granted,
     /// Offers and outcomes.
     pub compiled: Compiled,
+}
+
+impl Evaluated {
+    /// The members of a collection that advertisements of this namespace reach.
+    ///
+    /// # Errors
+    /// Why they reach nobody.
+    pub fn targets(&self, namespace: &str, members: &BTreeSet<String>) -> Result<BTreeSet<String>, Refusal> {
+        let is_admitted = |client: &&String| self.compiled.bodies.contains_key(*client);
+        self.granted.of(namespace)?.targets(members.iter().filter(is_admitted))
+    }
 }
 
 /// Everything in the Kubernetes API, as the watches see it.
@@ -242,6 +264,8 @@ pub struct Context {
     pub points_changed: Arc<tokio::sync::Notify>,
     /// Paces status writes.
     pub pace: Pace,
+    /// Where the fleet's rows are served to a cluster's users.
+    pub fleet: Option<FleetStatus>,
     /// Takes the place of every interval at which something is looked at without an event.
     pub look_interval: Option<Duration>,
 }

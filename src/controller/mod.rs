@@ -22,7 +22,7 @@ mod program;
 mod record;
 mod removal;
 pub mod report;
-mod site;
+pub mod site;
 pub mod start;
 
 use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};

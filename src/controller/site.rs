@@ -1,4 +1,6 @@
-//! Reconciles `Site`: git sync's state and the component and site system summaries, in bounded form.
+//! Reconciles `Site`: git sync's state, what it grants, and the component and site system summaries, in bounded form.
+
+use std::collections::BTreeMap;
 
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     api::{
         conditions::Readiness,
-        site::{ComponentSummary, Site, SyncStatus, SystemSummary},
+        site::{ComponentSummary, Site, SiteSpec, SyncStatus, SystemSummary},
     },
     clock,
     db::{
@@ -18,7 +20,10 @@ use crate::{
         summaries::{self, ComponentStatus},
     },
     model::reason::Reason,
-    plan::summary::{Health, component_health, shown_free_kib, system_health},
+    plan::{
+        grants::{Grant, Granted, first_invalid},
+        summary::{Health, component_health, shown_free_kib, system_health},
+    },
     trust::identity::Role,
 };
 
@@ -71,13 +76,14 @@ impl Reconciled for Site {
         let health = states.filter_map(|state| Health::parse(state)).chain(others).max().unwrap_or(Health::Ok);
         // Silence is no event, and neither is the end of an object that was held up.
         let next = next.into_iter().chain((held_up.count() > 0).then_some(HELD_UP_LOOK)).min();
-        let report = Report { next, ..Report::new(readiness(self, &sync, &held_up)) };
+        let report = Report { next, ..Report::new(readiness(self, &sync, &held_up, &ctx.evaluated.borrow().granted)) };
         Ok(report
             .field("siteId", ctx.site.id.clone())
             .field("epoch", ctx.site.epoch)
             .field("clients", clients)
             .field("health", health.as_str())
             .field("heldUp", held_up.count())
+            .field("fleet", json!(ctx.fleet))
             .field("sync", shown(&sync))
             .field("components", json!(components))
             .field("systems", json!(systems)))
@@ -88,7 +94,7 @@ fn is_in_order(sync: &SyncStatus) -> bool {
     sync.problems.is_empty() && sync.held_revision.is_none() && sync.held_removals.is_empty()
 }
 
-fn readiness(site: &Site, sync: &SyncStatus, held_up: &HeldUp) -> Readiness {
+fn readiness(site: &Site, sync: &SyncStatus, held_up: &HeldUp, granted: &Granted) -> Readiness {
     if let Some(revision) = sync.held_revision.as_deref() {
         let text = format!(
             "revision {revision} would remove too much at once and removes nothing; look at status.sync.heldRemovals, \
@@ -106,11 +112,34 @@ fn readiness(site: &Site, sync: &SyncStatus, held_up: &HeldUp) -> Readiness {
     if let Some(problem) = sync.problems.first() {
         return Readiness::Stalled(Reason::ManifestsInvalid, problem.clone());
     }
+    let grants = grants(&site.spec);
+    if let Some((name, error)) = first_invalid(&grants) {
+        let text = format!("spec.namespaces[{name}] reaches nobody: {error}");
+        return Readiness::Stalled(Reason::QueryFailed, text);
+    }
+    let note = match granted.failures() {
+        _ if grants.is_empty() => "; no namespace may reach a client: spec.namespaces names none".to_owned(),
+        Some((failed, first)) => format!("; queries of spec.namespaces failed on {failed} clients, first: {first}"),
+        None => String::new(),
+    };
     if site.spec.suspend {
-        return Readiness::Ready(Reason::Suspended, "suspended: nothing new is offered".into());
+        return Readiness::Ready(Reason::Suspended, format!("suspended: nothing new is offered{note}"));
     }
     let more = held_up.sentence().map(|text| format!("; {text}"));
-    Readiness::Ready(Reason::Succeeded, format!("serving{}", more.unwrap_or_default()))
+    Readiness::Ready(Reason::Succeeded, format!("serving{note}{}", more.unwrap_or_default()))
+}
+
+/// What a site grants, by namespace.
+pub(crate) fn grants(site: &SiteSpec) -> BTreeMap<String, Grant> {
+    let grants = site.namespaces.iter().map(|one| {
+        let grant = Grant {
+            query: one.query.clone(),
+            max_clients: one.max_clients.map(|max| usize::try_from(max).unwrap_or(0)),
+            run_as: one.run_as.as_ref().map(|users| users.iter().cloned().collect()),
+        };
+        (one.name.clone(), grant)
+    });
+    grants.collect()
 }
 
 /// Nothing where git sync is off.

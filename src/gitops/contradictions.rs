@@ -1,5 +1,7 @@
 //! What objects of a tree say against each other: references to nothing, an advertisement that its program cannot
-//! serve, circles. The controllers say the same as `Stalled`; here it has a place in a file. Pure.
+//! serve, circles, grants. The controllers say the same as `Stalled`; here it has a place in a file. Pure.
+
+mod grants;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,6 +40,7 @@ pub fn contradictions(manifests: &Manifests, elsewhere: &dyn Fn(&ObjectKey) -> b
     let by_key = manifests.objects.iter().map(|loaded| (&loaded.key, loaded)).collect();
     let world = World { manifests, by_key, elsewhere };
     let found = manifests.objects.iter().flat_map(|loaded| match loaded.key.kind.as_str() {
+        "Site" => world.site(loaded),
         "Package" => world.package(loaded),
         "Program" => world.program(loaded),
         "Distribution" => world.distribution(loaded),
@@ -162,6 +165,7 @@ impl World<'_> {
         .into_iter()
         .flatten()
         .collect();
+        found.extend(self.grants(loaded, &advertisement));
         let Some(program) = self.get::<ProgramSpec>("Program", loaded, &advertisement.program) else { return found };
         if program.disabled {
             let message = format!("program `{}` is disabled: nothing will run", advertisement.program);

@@ -145,3 +145,31 @@ fn a_distribution_can_become_ready_and_a_query_is_an_expression() {
     );
     check(&[("client.os.distribution ==", "client.os.distribution =")], &["a.yaml:19:8: the query does not parse"]);
 }
+
+#[test]
+fn a_site_of_the_tree_grants_what_is_advertised() {
+    let site = |spec: &str| {
+        format!(
+            "userMayStart: true}}\n---\napiVersion: waybill.dev/v1alpha1\nkind: Site\nmetadata: {{name: main}}\nspec: {spec}"
+        )
+    };
+    let check = |spec: &str, expected: &[&str]| check(&[("userMayStart: true}", &site(spec))], expected);
+    check("{namespaces: [{name: '*'}, {name: web, query: 'false'}]}", &[]);
+    check("{namespaces: [{name: default, maxClients: 3}]}", &[]);
+    check("{}", &["a.yaml:29:1: warning: spec.namespaces grants no namespace a client: nothing that is advertised"]);
+    check(
+        "{namespaces: [{name: web}]}",
+        &["a.yaml:23:1: warning: Site `main` grants namespace default no client: this reaches nobody"],
+    );
+    check(
+        "{namespaces: [{name: default, runAs: [app, web]}]}",
+        &[
+            "a.yaml:24:8: warning: program `install` runs as the agent's own user, and Site `main` lets namespace default \
+           run as app, web only",
+        ],
+    );
+    check(
+        "{namespaces: [{name: '*'}, {name: web, query: 'client.id ='}]}",
+        &["a.yaml:29:46: grant `web` reaches nobody: the query does not parse"],
+    );
+}

@@ -12,6 +12,8 @@ use super::{
     diagnostic::{Diagnostic, Severity},
     export::Export,
     kinds::ObjectKey,
+    ledger::Owned,
+    live::LiveObject,
     load::Manifests,
     plan_sync::Guard,
     turn::Turn,
@@ -39,6 +41,8 @@ pub struct RevisionState {
     pub written: Written,
     /// Nobody compiles from the objects until whoever has seen all of the revision ends this.
     pub turn: Turn,
+    /// The Site that has the sync's name.
+    pub own_site: OwnSite,
     /// How many objects the sync owns.
     pub objects: usize,
     /// What is wrong or ignored.
@@ -61,6 +65,7 @@ impl Default for RevisionState {
             declared: Declared::default(),
             written: Written::default(),
             turn: Turn::default(),
+            own_site: OwnSite::default(),
             objects: 0,
             diagnostics: Vec::new(),
             guard: None,
@@ -88,6 +93,32 @@ impl PartialEq for Declared {
     }
 }
 
+/// What is known of the Site that has the sync's own name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnSite {
+    /// Whether the tree declares it, or may do so in a file that cannot be read, or declared it and its removal is held back.
+    pub declared: bool,
+    /// Whether the API holds it.
+    pub exists: bool,
+}
+
+impl OwnSite {
+    /// Looks for the Site of this name.
+    pub(super) fn of(
+        name: &str,
+        manifests: &Manifests,
+        ledger: &BTreeMap<ObjectKey, Owned>,
+        live: &BTreeMap<ObjectKey, LiveObject>,
+    ) -> Self {
+        let key = ObjectKey::cluster("Site", name);
+        let object = live.get(&key);
+        let file = ledger.get(&key).map(|owned| owned.file.as_str());
+        let declared = manifests.objects.iter().any(|loaded| loaded.key == key) || manifests.may_declare(&key, file);
+        let labelled = object.is_some_and(|object| object.sync.as_deref() == Some(name));
+        Self { declared: declared || labelled, exists: object.is_some() }
+    }
+}
+
 /// What a revision's writes left in the API.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
@@ -99,7 +130,7 @@ pub struct Written {
 
 impl Written {
     /// Notes a write that gave an object this resourceVersion.
-    pub(super) fn note(&mut self, kind: &str, version: u64) {
+    pub fn note(&mut self, kind: &str, version: u64) {
         let newest = self.versions.entry(kind.to_owned()).or_default();
         *newest = version.max(*newest);
     }

@@ -30,7 +30,7 @@ use super::{
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
-    state::{Declared, Written, bounded, chain},
+    state::{Declared, OwnSite, Written, bounded, chain},
     told::{News, Told},
     turn::Turn,
     watch::Changes,
@@ -351,6 +351,9 @@ impl Sync {
             declared: Declared(revision.manifests.clone()),
             written: self.written.clone(),
             turn: self.turn.clone(),
+            own_site: self
+                .live
+                .with(|live| OwnSite::of(&self.config.name, &revision.manifests, &self.ledger.objects, live)),
             objects: self.ledger.objects.len(),
             diagnostics: bounded(diagnostics),
             guard: plan.guard,

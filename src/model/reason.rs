@@ -69,6 +69,12 @@ reasons! {
     ProgramConflict,
     /// The query is not valid or failed.
     QueryFailed,
+    /// The Site grants the namespace no client.
+    NamespaceNotGranted,
+    /// More clients would be reached than the Site grants the namespace at once.
+    TooManyClients,
+    /// The Site does not let programs of the namespace run as this user.
+    RunAsNotGranted,
     /// The package source is missing or cannot be read.
     SourceUnavailable,
     /// The package source lies outside every permitted source root.

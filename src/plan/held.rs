@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::offer::{Compiled, Outcome};
+use super::{
+    grants::Granted,
+    offer::{Compiled, Outcome},
+};
 use crate::{
     content::digest::Digest,
     model::{identity::ObjectName, reason::Reason},
@@ -49,12 +52,15 @@ impl Held {
     }
 
     /// Puts what is held in place of what was compiled. Clients keep getting their configuration; one that joined since
-    /// is offered nothing. An advertisement in `suspended` starts nothing any more: that is no new work.
-    pub fn put(&self, compiled: &mut Compiled, suspended: &BTreeSet<ObjectName>) {
+    /// is offered nothing. An advertisement in `suspended` starts nothing any more: that is no new work. Neither is a grant
+    /// that is taken back: its offers go.
+    pub fn put(&self, compiled: &mut Compiled, suspended: &BTreeSet<ObjectName>, granted: &Granted) {
         let mut members: BTreeMap<ObjectName, usize> = BTreeMap::new();
         for (client, body) in &mut compiled.bodies {
             let set = self.clients.get(client).and_then(|index| self.sets.get(*index)).cloned().unwrap_or_default();
             (body.offers, body.dependencies) = (set.offers, set.dependencies);
+            let reached = |namespace: &str| granted.of(namespace).is_ok_and(|reach| reach.includes(client));
+            body.offers.retain(|offer| reached(&offer.advertisement.namespace));
             for offer in &mut body.offers {
                 offer.suspended |= suspended.contains(&offer.advertisement);
                 *members.entry(offer.advertisement.clone()).or_default() += 1;
@@ -126,7 +132,7 @@ mod tests {
         for body in now.bodies.values_mut() {
             body.config = config.clone();
         }
-        held.put(&mut now, &BTreeSet::new());
+        held.put(&mut now, &BTreeSet::new(), &Granted::everything("main"));
         assert_eq!(now.bodies["b"], PolicyBody { config: config.clone(), ..before.bodies["b"].clone() });
         assert_eq!(now.bodies["c"], PolicyBody { config, ..PolicyBody::default() });
         assert_eq!(now.outcomes[&ObjectName::new("n", "old")], Outcome::Offered { members: 1, lost: false });
@@ -139,8 +145,16 @@ mod tests {
     fn an_advertisement_can_still_be_suspended() {
         let before = compiled(&["a"], &["one", "two"]);
         let mut now = before.clone();
-        Held::of(&before).put(&mut now, &[ObjectName::new("n", "two")].into());
+        Held::of(&before).put(&mut now, &[ObjectName::new("n", "two")].into(), &Granted::everything("main"));
         let offers = &now.bodies["a"].offers;
         assert_eq!(offers.iter().map(|offer| offer.suspended).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_grant_can_still_be_taken_back() {
+        let before = compiled(&["a"], &["one"]);
+        let mut now = before.clone();
+        Held::of(&before).put(&mut now, &BTreeSet::new(), &Granted::default());
+        assert_eq!(now.bodies["a"].offers, []);
     }
 }

@@ -33,11 +33,11 @@ pub enum ChangedClients {
     Only(BTreeSet<String>),
 }
 
-/// Memberships, kept from one evaluation to the next: a client that changed is looked at by every collection, a collection
+/// Memberships by name, kept from one evaluation to the next: a client that changed is looked at by every collection, a collection
 /// that changed looks at every client, and nothing else is looked at.
-#[derive(Debug, Default)]
-pub struct Memberships {
-    collections: BTreeMap<ObjectName, Kept>,
+#[derive(Debug)]
+pub struct Memberships<K: Ord = ObjectName> {
+    collections: BTreeMap<K, Kept>,
     looks: u64,
 }
 
@@ -51,12 +51,18 @@ struct Kept {
     failures: BTreeMap<String, String>,
 }
 
-impl Memberships {
+impl<K: Ord> Default for Memberships<K> {
+    fn default() -> Self {
+        Self { collections: BTreeMap::new(), looks: 0 }
+    }
+}
+
+impl<K: Ord> Memberships<K> {
     /// Brings every collection of `rules` up to date and forgets all others. `changed` tells which of `clients` are not as
     /// they were at the last call.
     pub fn update(
         &mut self,
-        rules: BTreeMap<ObjectName, Rules>,
+        rules: BTreeMap<K, Rules>,
         clients: &BTreeMap<String, ClientFacts>,
         changed: &ChangedClients,
     ) {
@@ -77,7 +83,7 @@ impl Memberships {
 
     /// The members of a collection that [`Memberships::update`] was told of, or why its query cannot be used.
     #[must_use]
-    pub fn of(&self, name: &ObjectName) -> Option<Result<Membership, String>> {
+    pub fn of(&self, name: &K) -> Option<Result<Membership, String>> {
         let kept = self.collections.get(name)?;
         Some(match &kept.query {
             Ok(_) => Ok(kept.membership()),

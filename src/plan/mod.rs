@@ -7,10 +7,15 @@ pub mod definitions;
 pub mod distribution;
 #[cfg(feature = "server")]
 mod free_names;
+#[cfg(feature = "server")]
+pub mod grants;
+#[cfg(feature = "server")]
 pub mod held;
+#[cfg(feature = "server")]
 pub mod lingering;
 #[cfg(feature = "server")]
 pub mod membership;
+#[cfg(feature = "server")]
 pub mod offer;
 #[cfg(feature = "server")]
 pub mod query;

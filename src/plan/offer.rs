@@ -1,8 +1,10 @@
-//! Which clients are offered what. An offer becomes visible only once its content is on a distribution point of the
-//! site, and clients move from one package record to the next as a whole. It does not sign or publish.
+//! Which clients are offered what: those of the collection that the namespace may reach. An offer becomes visible only once
+//! its content is on a distribution point of the site, and clients move from one package record to the next as a whole. It
+//! does not sign or publish.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::grants::{Granted, Refusal};
 use crate::{
     content::digest::Digest,
     model::{identity::ObjectName, reason::Reason, schedule::Rerun},
@@ -123,7 +125,7 @@ pub struct OfferTemplate {
 /// What became of an advertisement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Offered to so many members.
+    /// Offered to so many clients.
     Offered {
         /// How many.
         members: usize,
@@ -169,6 +171,7 @@ pub fn compile(
     clients: &BTreeSet<String>,
     advertisements: &[AdvertisementFacts],
     packages: &BTreeMap<ObjectName, PackageFacts>,
+    granted: &Granted,
     config: &AgentConfig,
 ) -> Compiled {
     let empty = PolicyBody { config: config.clone(), ..PolicyBody::default() };
@@ -177,8 +180,8 @@ pub fn compile(
         ..Compiled::default()
     };
     for advertisement in advertisements {
-        let outcome = match resolve(advertisement, packages) {
-            Ok(resolved) => place(&mut compiled, advertisement, resolved),
+        let outcome = match resolve(advertisement, clients, packages, granted) {
+            Ok(resolved) => place(&mut compiled, &advertisement.template, resolved),
             Err(outcome) => outcome,
         };
         compiled.outcomes.insert(advertisement.template.name.clone(), outcome);
@@ -191,8 +194,15 @@ pub fn compile(
     compiled
 }
 
+impl From<Refusal> for Outcome {
+    fn from(Refusal { reason, text }: Refusal) -> Self {
+        Self::Stalled(reason, text)
+    }
+}
+
 /// An advertisement with its references followed.
 struct Resolved<'a> {
+    targets: BTreeSet<String>,
     package: ObjectName,
     record: &'a RecordFacts,
     lost: bool,
@@ -202,7 +212,9 @@ struct Resolved<'a> {
 
 fn resolve<'a>(
     advertisement: &AdvertisementFacts,
+    clients: &BTreeSet<String>,
     packages: &'a BTreeMap<ObjectName, PackageFacts>,
+    granted: &Granted,
 ) -> Result<Resolved<'a>, Outcome> {
     let template = &advertisement.template;
     let namespace = &template.name.namespace;
@@ -210,12 +222,14 @@ fn resolve<'a>(
     let blocked = |package: &ObjectName, obstacle: &Obstacle| {
         Outcome::Stalled(obstacle.reason, format!("package '{}' has no record: {}", package.name, obstacle.text))
     };
+    let reach = granted.of(namespace)?;
     let Some(package) = &advertisement.package else {
         return Err(missing(&format!("program '{}' does not exist in namespace {namespace}", template.program)));
     };
-    if advertisement.members.is_none() {
+    let Some(members) = &advertisement.members else {
         return Err(missing(&format!("the collection of {} does not exist or has an invalid query", template.name)));
-    }
+    };
+    let targets = reach.targets(members.intersection(clients))?;
     let package = ObjectName::new(namespace.clone(), package.clone());
     let Some(facts) = packages.get(&package) else {
         return Err(missing(&format!("package '{}' does not exist in namespace {namespace}", package.name)));
@@ -236,6 +250,7 @@ fn resolve<'a>(
         );
         return Err(Outcome::Stalled(Reason::ProgramConflict, text));
     }
+    reach.may_run(&program.name, program.run_as.as_deref())?;
     let mut dependencies = Vec::new();
     let mut seen = BTreeSet::from([(package.name.clone(), program.name.clone())]);
     while let Some(dependency) = &program.depends_on {
@@ -253,14 +268,14 @@ fn resolve<'a>(
         let Some(needed) = next.record.program(&dependency.program) else {
             return Err(missing(&format!("program '{}', on which it depends, does not exist", dependency.program)));
         };
+        reach.may_run(&needed.name, needed.run_as.as_deref())?;
         program = needed;
         dependencies.push((name, next));
     }
-    Ok(Resolved { package, record, lost, dependencies })
+    Ok(Resolved { targets, package, record, lost, dependencies })
 }
 
-fn place(compiled: &mut Compiled, advertisement: &AdvertisementFacts, resolved: Resolved<'_>) -> Outcome {
-    let template = &advertisement.template;
+fn place(compiled: &mut Compiled, template: &OfferTemplate, resolved: Resolved<'_>) -> Outcome {
     let offer = Offer {
         advertisement: template.name.clone(),
         program: resolved.record.record.identity(&template.program),
@@ -275,10 +290,9 @@ fn place(compiled: &mut Compiled, advertisement: &AdvertisementFacts, resolved: 
     };
     let records = || resolved.dependencies.iter().map(|(_, record)| *record).chain([resolved.record]);
     let contents: BTreeSet<Digest> = records().filter_map(|record| record.record.content).collect();
-    let mut members = 0;
-    for client in advertisement.members.iter().flatten() {
+    let members = resolved.targets.len();
+    for client in &resolved.targets {
         let Some(body) = compiled.bodies.get_mut(client) else { continue };
-        members += 1;
         body.offers.push(offer.clone());
         body.dependencies.extend(resolved.dependencies.iter().map(|(_, record)| record.digest));
         for content in &contents {

@@ -3,6 +3,11 @@
 use super::*;
 use crate::{
     model::{duration::Span, schedule::Assignment},
+    plan::{
+        grants::{Grant, Grants},
+        membership::ChangedClients,
+        query::ClientFacts,
+    },
     wire::record::{DependencyRef, RecordProgram},
 };
 
@@ -73,10 +78,22 @@ fn l31_an_offer_waits_for_its_content_and_then_reaches_members_only() {
         ..PackageFacts::default()
     };
     let ads = [advertisement("ad", "a", &["c1", "c3", "gone"])];
-    let before = compile(&clients(), &ads, &packages([("a", package(false))]), &AgentConfig::default());
+    let before = compile(
+        &clients(),
+        &ads,
+        &packages([("a", package(false))]),
+        &Granted::everything("main"),
+        &AgentConfig::default(),
+    );
     assert_eq!(outcome(&before, "ad"), Outcome::Waiting(Reason::WaitingForContent));
     assert!(before.bodies.values().all(|body| body.offers.is_empty()));
-    let after = compile(&clients(), &ads, &packages([("a", package(true))]), &AgentConfig::default());
+    let after = compile(
+        &clients(),
+        &ads,
+        &packages([("a", package(true))]),
+        &Granted::everything("main"),
+        &AgentConfig::default(),
+    );
     assert_eq!(outcome(&after, "ad"), Outcome::Offered { members: 2, lost: false });
     assert_eq!(after.bodies["c1"].offers.len(), 1);
     assert!(after.bodies["c2"].offers.is_empty());
@@ -113,7 +130,7 @@ fn l28_a_poisonous_advertisement_hurts_only_itself() {
     let mut no_collection = advertisement("no-collection", "a", &["c1"]);
     no_collection.members = None;
     let ads = [orphan, no_collection, advertisement("no-package", "zz", &["c1"]), advertisement("good", "a", &["c1"])];
-    let compiled = compile(&clients(), &ads, &all, &AgentConfig::default());
+    let compiled = compile(&clients(), &ads, &all, &Granted::everything("main"), &AgentConfig::default());
     for name in ["no-program", "no-collection", "no-package"] {
         assert!(matches!(outcome(&compiled, name), Outcome::Stalled(Reason::ReferenceNotFound, _)), "{name}");
     }
@@ -130,7 +147,7 @@ fn l32_a_contradiction_is_said_and_never_offered() {
     )]);
     let mut ad = advertisement("ad", "a", &["c1"]);
     ad.template.rerun = Rerun::OncePerVersion;
-    let compiled = compile(&clients(), &[ad], &all, &AgentConfig::default());
+    let compiled = compile(&clients(), &[ad], &all, &Granted::everything("main"), &AgentConfig::default());
     assert!(matches!(outcome(&compiled, "ad"), Outcome::Stalled(Reason::ProgramConflict, _)));
     assert!(compiled.bodies["c1"].offers.is_empty());
 }
@@ -158,10 +175,11 @@ fn dependencies_travel_along_and_cycles_are_found() {
         ])
     };
     let ads = [advertisement("ad", "a", &["c1"])];
-    let straight = compile(&clients(), &ads, &chain(None), &AgentConfig::default());
+    let straight = compile(&clients(), &ads, &chain(None), &Granted::everything("main"), &AgentConfig::default());
     assert_eq!(straight.bodies["c1"].dependencies.len(), 1);
     assert!(straight.readers.contains_key(&Digest::of(b"b1")));
-    let cycle = compile(&clients(), &ads, &chain(Some(("a", "run-a"))), &AgentConfig::default());
+    let cycle =
+        compile(&clients(), &ads, &chain(Some(("a", "run-a"))), &Granted::everything("main"), &AgentConfig::default());
     assert!(matches!(outcome(&cycle, "ad"), Outcome::Stalled(Reason::ProgramConflict, _)));
 }
 
@@ -172,7 +190,9 @@ fn a_package_that_cannot_have_a_record_says_why_and_one_with_an_older_record_goe
         packages([("a", PackageFacts { records, offered: None, obstacle: Some(obstacle) })])
     };
     let ads = [advertisement("ad", "a", &["c1"])];
-    let of = |packages| outcome(&compile(&clients(), &ads, &packages, &AgentConfig::default()), "ad");
+    let of = |packages| {
+        outcome(&compile(&clients(), &ads, &packages, &Granted::everything("main"), &AgentConfig::default()), "ad")
+    };
     let text = "package 'a' has no record: a link".to_owned();
     assert_eq!(of(all(obstacle(true), vec![])), Outcome::Stalled(Reason::SourceRefused, text));
     assert_eq!(of(all(obstacle(false), vec![])), Outcome::Waiting(Reason::SourceRefused));
@@ -185,4 +205,69 @@ fn a_package_that_cannot_have_a_record_says_why_and_one_with_an_older_record_goe
         ("b", PackageFacts { obstacle: Some(obstacle(true)), ..PackageFacts::default() }),
     ]);
     assert_eq!(of(both), Outcome::Stalled(Reason::SourceRefused, "package 'b' has no record: a link".into()));
+}
+
+#[test]
+fn an_offer_reaches_those_members_that_the_namespace_may_reach_and_nobody_without_a_grant() {
+    let all: BTreeMap<String, ClientFacts> =
+        clients().into_iter().map(|id| (id.clone(), ClientFacts { id, ..ClientFacts::default() })).collect();
+    let compiled = |grants: &[(&str, Grant)], package: PackageFacts| {
+        let grants = grants.iter().map(|(name, grant)| ((*name).to_owned(), grant.clone())).collect();
+        let granted = Grants::default().update("main", &grants, &all, &ChangedClients::All);
+        let ads = [advertisement("ad", "a", &["c1", "c2", "gone"])];
+        compile(&clients(), &ads, &packages([("a", package)]), &granted, &AgentConfig::default())
+    };
+    let package = |run_as: Option<&str>| {
+        let mut record = record("a", 1, None);
+        record.programs[0].run_as = run_as.map(str::to_owned);
+        PackageFacts { records: vec![facts(record, true)], ..PackageFacts::default() }
+    };
+    let grant = |query: Option<&str>, max_clients, users: Option<&str>| Grant {
+        query: query.map(str::to_owned),
+        max_clients,
+        run_as: users.map(|user| [user.to_owned()].into()),
+    };
+    let offered_to = |compiled: &Compiled| -> Vec<String> {
+        compiled.bodies.iter().filter(|(_, body)| !body.offers.is_empty()).map(|(client, _)| client.clone()).collect()
+    };
+
+    let some = compiled(&[("ns", grant(Some(r#"client.id != "c1""#), Some(1), Some("app")))], package(Some("app")));
+    assert_eq!(outcome(&some, "ad"), Outcome::Offered { members: 1, lost: false });
+    assert_eq!(offered_to(&some), ["c2"]);
+    assert_eq!(some.readers[&Digest::of(b"a1")], ["c2".to_owned()].into(), "content is for those alone");
+    let reasons = [
+        (("other", Grant::default()), Reason::NamespaceNotGranted),
+        (("ns", grant(Some("client"), None, None)), Reason::QueryFailed),
+        (("*", grant(None, Some(1), None)), Reason::TooManyClients),
+        (("*", grant(None, None, Some("app"))), Reason::RunAsNotGranted),
+    ];
+    for (granted, reason) in reasons {
+        let none = compiled(&[granted], package(None));
+        assert!(matches!(outcome(&none, "ad"), Outcome::Stalled(found, _) if found == reason), "{none:?}");
+        assert_eq!(offered_to(&none), Vec::<String>::new());
+        assert!(none.readers.is_empty() && none.contents.is_empty());
+    }
+    // Said before anything else: no package makes up for it.
+    let none = compiled(&[], PackageFacts::default());
+    assert!(matches!(outcome(&none, "ad"), Outcome::Stalled(Reason::NamespaceNotGranted, _)));
+}
+
+#[test]
+fn what_a_program_depends_on_runs_as_a_granted_user_too() {
+    let all = |user: Option<&str>| {
+        let mut first = record("b", 1, None);
+        first.programs[0].run_as = user.map(str::to_owned);
+        let mut second = record("a", 1, Some(("b", "run-b")));
+        second.programs[0].run_as = Some("app".into());
+        let facts = |record| PackageFacts { records: vec![facts(record, true)], ..PackageFacts::default() };
+        packages([("a", facts(second)), ("b", facts(first))])
+    };
+    let grants = [("ns".to_owned(), Grant { run_as: Some(["app".to_owned()].into()), ..Grant::default() })].into();
+    let granted = Grants::default().update("main", &grants, &BTreeMap::new(), &ChangedClients::All);
+    let of = |user| {
+        let ads = [advertisement("ad", "a", &["c1"])];
+        outcome(&compile(&clients(), &ads, &all(user), &granted, &AgentConfig::default()), "ad")
+    };
+    assert_eq!(of(Some("app")), Outcome::Offered { members: 1, lost: false });
+    assert!(matches!(of(None), Outcome::Stalled(Reason::RunAsNotGranted, text) if text.contains("'run-b'")));
 }

@@ -6,7 +6,10 @@ mod run;
 use jiff::Timestamp;
 
 pub use self::run::RunFacts;
-use super::offer::{Obstacle, Outcome};
+use super::{
+    grants::Refusal,
+    offer::{Obstacle, Outcome},
+};
 use crate::model::{identity::ObjectName, reason::Reason, state::LocationState};
 
 /// How one step stands.
@@ -75,6 +78,13 @@ pub enum Clause {
         collection: String,
         /// A direct rule names it.
         direct: bool,
+    },
+    /// The client is a member, but the Site lets the namespace not reach it.
+    NotGranted {
+        /// The collection.
+        collection: String,
+        /// Why it is not reached.
+        refusal: Refusal,
     },
     /// The client is no member.
     NotMember {
@@ -221,6 +231,9 @@ fn clause(clause: &Clause, client: &str) -> Step {
         Clause::Member { collection, direct } => {
             let rule = if *direct { "it is named in spec.clients" } else { "its query is true for it" };
             step("clause", Standing::Ok, None, format!("member of collection {collection}: {rule}"))
+        }
+        Clause::NotGranted { collection, refusal } => {
+            failed(refusal.reason, format!("member of collection {collection}, but {}", refusal.text))
         }
         Clause::NotMember { collection, direct, false_parts, failure, suspended } => {
             let named = match direct {

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::{
     apiserver::{
         failure::Failure,
-        fleet::{Fleet, FleetAnswer, FleetRequest, FleetVerb, GROUP},
+        fleet::{Caller, Fleet, FleetAnswer, FleetRequest, FleetVerb, GROUP},
     },
     content::digest::Digest,
     controller::context::{Evaluated, SiteIdentity, Stores},
@@ -127,7 +127,7 @@ fn failed(error: DbError) -> Failure {
 fn audit(
     tx: &mut Tx,
     site: &str,
-    user: &str,
+    user: &Caller,
     text: &str,
     about: Vec<(String, String)>,
     now_ms: i64,
@@ -141,7 +141,7 @@ fn audit(
         text: format!("{user} {text}"),
         reason: None,
         state: None,
-        attributes: about.into_iter().chain([(USER.to_owned(), user.to_owned())]).collect(),
+        attributes: about.into_iter().chain([(USER.to_owned(), user.name.clone())]).collect(),
     };
     messages::store_local(tx, site, &message, now_ms)
 }

@@ -6,6 +6,7 @@ mod builtin;
 mod claim;
 mod enrol;
 mod error;
+mod first_grant;
 pub mod fleet;
 mod health;
 mod intake;

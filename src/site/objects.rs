@@ -51,7 +51,7 @@ impl Cluster {
     /// Connects and waits until this instance holds the site's Lease; nothing for an embedded site.
     pub(super) async fn enter(options: &Options) -> Result<Option<Self>, SiteError> {
         let ObjectsIn::Cluster { kubeconfig, .. } = &options.objects else { return Ok(None) };
-        let mut config = kubernetes::config(kubeconfig.as_deref()).await?;
+        let mut config = kubernetes::config(kubeconfig.as_deref(), None).await?;
         // A request that was put off is asked again by whoever asks: in between the tenure may have ended.
         config.default_retry = false;
         let client = kube::Client::try_from(config.clone()).map_err(no_client)?;
@@ -91,6 +91,11 @@ impl Objects {
                 Ok(Self::Cluster { client: cluster.acting.clone(), rows: ApiServer::open(parts)? })
             }
         }
+    }
+
+    /// Whether this process serves them: then they are nobody's but its administrator's.
+    pub(super) const fn are_own(&self) -> bool {
+        matches!(self, Self::Embedded { .. })
     }
 
     /// A client for one of the site's parts.

@@ -136,19 +136,19 @@ impl OfferManager {
     async fn evaluate(&self, memory: &mut Memory) -> Result<(), OfferError> {
         let kept = facts::Kept::read(&self.database).await?;
         let changed = memory.clients.refresh(&self.database).await?;
-        let memberships = memory.clients.memberships(&self.stores, &kept, changed).await?;
+        let (memberships, granted) = memory.clients.reached(&self.stores, &self.site, &kept, changed).await?;
         let access_points = access_points::urls(&self.database, &self.device_url).await?;
         let config = AgentConfig { access_points, ..facts::config(&self.stores, &self.site, &kept) };
         let revision = self.revision.borrow().clone();
         let packages = facts::packages(&self.database, &self.stores, &kept, &revision).await?;
         let advertisements = self.advertisements(&memberships);
-        let mut compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &config);
+        let mut compiled = compile(&memory.clients.admitted(), &advertisements, &packages, &granted, &config);
         if self.stores.site_suspended(&self.site.name) {
             let suspended = advertisements.iter().filter(|one| one.template.suspended);
             let suspended = suspended.map(|one| one.template.name.clone()).collect();
             let before = memory.bodies.is_some().then(|| self.evaluated.borrow().clone());
             let before = before.as_ref().map(|evaluated| &evaluated.compiled);
-            memory.holding.hold(&self.database, before, &mut compiled, &suspended).await?;
+            memory.holding.hold(&self.database, before, &mut compiled, &suspended, &granted).await?;
         } else {
             memory.holding.release(&self.database).await?;
         }
@@ -156,7 +156,7 @@ impl OfferManager {
         metrics::compiled(compiled.bodies.len(), compiled.bodies.values().map(|body| body.offers.len()).sum());
         kept.update(self, &memberships, &config, &compiled, &revision).await?;
         publish::publish(self, memory, &compiled).await?;
-        self.tell(Evaluated { complete: true, memberships, compiled });
+        self.tell(Evaluated { complete: true, memberships, granted, compiled });
         Ok(())
     }
 
@@ -216,8 +216,13 @@ impl OfferManager {
                 self.nudges.collection(name);
             }
         }
+        // Who is reached may differ although as many are.
+        let others = before.granted != now.granted;
+        if others {
+            self.nudges.site(&self.site.name);
+        }
         for (name, outcome) in &now.compiled.outcomes {
-            if before.compiled.outcomes.get(name) != Some(outcome) {
+            if others || before.compiled.outcomes.get(name) != Some(outcome) {
                 self.nudges.advertisement(name);
             }
         }

@@ -41,6 +41,8 @@ pub enum ObjectsIn {
         kubeconfig: Option<PathBuf>,
         /// Whether this database becomes the site's although the site's object names another.
         adopt: bool,
+        /// The pod that this is, as `namespace/name`.
+        pod: Option<String>,
     },
 }
 

@@ -16,6 +16,7 @@ use super::{
     claim,
     enrol::Enrolment,
     error::SiteError,
+    first_grant::FirstGrant,
     fleet, health,
     intake::Intake,
     listeners::{Listeners, endpoints, names, write_endpoints},
@@ -34,6 +35,7 @@ use super::{
     tenure::{self, Holder, Tenure},
 };
 use crate::{
+    api::site::FleetStatus,
     cap::{self, Cap},
     clock,
     content::library::Library,
@@ -148,6 +150,7 @@ async fn assemble(
     let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
     let watched =
         health::Watched { database: database.clone(), api: objects.embedded(), state: state.path().to_owned() };
+    let first_grant = objects.are_own().then(|| FirstGrant { client: sync_client.clone(), site: site.name.clone() });
     let names = names(&options, &listeners);
     let lifetime = options.serving_lifetime;
     let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
@@ -194,6 +197,7 @@ async fn assemble(
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
+        fleet: served_rows(&options.objects, &listeners, &authority),
         look_interval: options.look_interval,
     });
     let offers = OfferManager {
@@ -290,6 +294,7 @@ async fn assemble(
             poll: options.look_interval.unwrap_or(POLL_INTERVAL),
             compiling,
         }),
+        first_grant,
         client: sync_client,
         revision: revision_sender,
         stores: stores.clone(),
@@ -328,6 +333,13 @@ async fn assemble(
     };
     // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
     if shutdown.is_cancelled() { Ok(()) } else { ended }
+}
+
+/// What users of a cluster are told of the listener that is theirs.
+fn served_rows(objects: &ObjectsIn, listeners: &Listeners, authority: &CertificateAuthority) -> Option<FleetStatus> {
+    let ObjectsIn::Cluster { pod, .. } = objects else { return None };
+    let port = listeners.api.local_addr().ok()?.port().into();
+    Some(FleetStatus { pod: pod.clone(), port, certificate_authority: authority.certificate_pem().to_owned() })
 }
 
 /// Ends when this instance may not act any more.

@@ -2,14 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{Api, ResourceExt, api::ObjectMeta};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, ObjectMeta, PostParams},
+};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::first_grant::FirstGrant;
 use crate::{
     api::{
+        FIELD_MANAGER,
         distribution_point::{DistributionPoint, DistributionPointSpec},
-        site::{Site, SiteSpec, SyncStatus},
+        site::{Site, SyncStatus},
     },
     controller::{
         context::{Declares, Revision, Stores, TreeOf},
@@ -42,12 +48,14 @@ pub(super) struct Sync {
     pub(super) stores: Stores,
     pub(super) nudges: Nudges,
     pub(super) site: String,
+    /// Of a site whose own object says what is granted only if somebody declared it.
+    pub(super) first_grant: Option<FirstGrant>,
 }
 
 impl Sync {
     /// Applies what is served and makes it the revision in force, until `shutdown`.
     pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), SyncError> {
-        let Self { config, client, revision, stores, nudges, site } = self;
+        let Self { config, client, revision, stores, nudges, site, first_grant } = self;
         let Some(config) = config else {
             shutdown.cancelled().await;
             return Ok(());
@@ -55,7 +63,7 @@ impl Sync {
         let (sender, states) = watch::channel(RevisionState::default());
         tokio::select! {
             done = gitops::sync::run(config, client, sender, shutdown) => done,
-            () = follow(states, revision, stores, nudges, site) => Ok(()),
+            () = follow(states, revision, stores, nudges, site, first_grant) => Ok(()),
         }
     }
 }
@@ -67,14 +75,24 @@ async fn follow(
     stores: Stores,
     nudges: Nudges,
     site: String,
+    first_grant: Option<FirstGrant>,
 ) {
     loop {
         let state = states.borrow_and_update().clone();
         if !state.applying {
-            // What the API has answered reaches the watches a moment later; half a revision must not be seen there either.
+            let whole = async {
+                let mut written = state.written.clone();
+                if let Some(first_grant) = &first_grant
+                    && let Some(version) = first_grant.give(&state).await
+                {
+                    written.note("Site", version);
+                }
+                // What the API has answered reaches the watches a moment later; half a revision must not be seen there either.
+                whole(&stores, &written).await;
+            };
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return } else { continue },
-                () = whole(&stores, &state.written) => {}
+                () = whole => {}
             }
         }
         let before = revision.borrow().clone();
@@ -144,16 +162,19 @@ fn status(state: &RevisionState) -> SyncStatus {
     }
 }
 
-/// Makes the site's own objects if nobody has declared them; never touches their spec afterwards.
+/// Makes the site's own objects if nobody has declared them, the Site without a field of its spec: these are not the server's.
+/// Never touches them afterwards.
 ///
 /// # Errors
 /// If the Kubernetes API refuses.
 pub(super) async fn ensure_own_objects(client: &kube::Client, name: &str) -> Result<(), kube::Error> {
     let meta = || ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-    let site = Site { metadata: meta(), spec: SiteSpec::default(), status: None };
+    let sites = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<Site>(&()));
+    let site = DynamicObject::new(name, &ApiResource::erase::<Site>(&())).data(json!({"spec": {}}));
     let point = DistributionPoint { metadata: meta(), spec: DistributionPointSpec::default(), status: None };
-    created(Api::all(client.clone()).create(&Default::default(), &site).await.map(|_: Site| ()))?;
-    created(Api::all(client.clone()).create(&Default::default(), &point).await.map(|_: DistributionPoint| ()))
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    created(sites.create(&params, &site).await.map(|_| ()))?;
+    created(Api::all(client.clone()).create(&params, &point).await.map(|_: DistributionPoint| ()))
 }
 
 /// The object of a distribution point that joined, if nobody declared one.

@@ -15,17 +15,23 @@ pub struct NoWay {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The way that this kubeconfig says; without one, that of a pod's service account or of kubectl's own kubeconfig.
+/// The way that this kubeconfig says, in this context if it is not the current one; without a kubeconfig, that of a pod's service
+/// account or of kubectl's own kubeconfig.
 ///
 /// # Errors
 /// [`NoWay`], which names what was to be used.
-pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, NoWay> {
+pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, NoWay> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let Some(path) = kubeconfig else {
-        let named = "a service account or kubectl's kubeconfig; give one with --kubeconfig".to_owned();
-        return Config::infer().await.map_err(|error| NoWay { named, source: error.into() });
+        let Some(context) = context else {
+            let named = "a service account or kubectl's kubeconfig; give one with --kubeconfig".to_owned();
+            return Config::infer().await.map_err(|error| NoWay { named, source: error.into() });
+        };
+        let named = format!("context {context} of kubectl's kubeconfig");
+        return Config::from_kubeconfig(&options).await.map_err(|error| NoWay { named, source: error.into() });
     };
     let no_way = |source| NoWay { named: path.display().to_string(), source };
     let read = Kubeconfig::read_from(path).map_err(|error| no_way(error.into()))?;
-    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    let config = Config::from_custom_kubeconfig(read, &options).await;
     config.map_err(|error| no_way(error.into()))
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api_level::{ADMIN, RealApi, User},
-    require,
+    chart, require,
 };
 
 /// Where the fields of a definition's `spec` stand.
@@ -26,11 +26,8 @@ const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/prop
 
 /// Gives a user what the chart, as helm renders it, gives the account of this name.
 async fn may_what_the_chart_says(client: &Client, helm: &Path, account: &str, user: &User) {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/waybill");
-    let output = Command::new(helm).args(["template", "waybill", "--namespace=default"]).arg(chart).output().unwrap();
-    let objects: Vec<Value> = serde_yaml::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap();
     let mut made = 0;
-    for mut object in objects {
+    for mut object in chart::rendered(helm) {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let is_of_it = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(account));
         if !is_of_it || !["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"].contains(&kind.as_str()) {
@@ -39,12 +36,7 @@ async fn may_what_the_chart_says(client: &Client, helm: &Path, account: &str, us
         if kind.ends_with("Binding") {
             object["subjects"] = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}]);
         }
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", &kind));
-        let api: Api<DynamicObject> = match kind.starts_with("Cluster") {
-            true => Api::all_with(client.clone(), &resource),
-            false => Api::namespaced_with(client.clone(), "default", &resource),
-        };
-        api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        chart::make(client, object).await;
         made += 1;
     }
     assert!(made >= 2, "the chart gives {account} nothing");

@@ -6,19 +6,23 @@
 
 mod api_level;
 mod apiserver;
+mod chart;
 mod differential;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../integration/apiserver/support.rs"]
 mod embedded;
 mod faults;
 mod gitops;
+mod grants;
 mod hooks;
 mod kubectl;
 mod left_behind;
 mod node;
+mod plugin;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
 mod require;
+mod roles;
 mod tenure;
 
 /// The rest of this binary relies on it: asked for the cluster, nothing may pass by skipping.

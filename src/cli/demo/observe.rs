@@ -87,7 +87,7 @@ impl Observer {
     pub(super) async fn connect(scratch: &Scratch) -> Result<Self> {
         let file = scratch.path("site/kubeconfig");
         Ok(Self {
-            client: Client::try_from(kubernetes::config(Some(&file)).await?)?,
+            client: Client::try_from(kubernetes::config(Some(&file), None).await?)?,
             machines: scratch.path("machines"),
             drives: [scratch.path("site"), scratch.path("branch-dp")],
         })

@@ -86,6 +86,12 @@ fn who_is_targeted() {
         failed(Reason::QueryFailed),
         "not valid: odd",
     );
+    let refusal = Refusal { reason: Reason::NamespaceNotGranted, text: "nobody is granted".into() };
+    check(
+        |facts| facts.clause = Clause::NotGranted { collection: "x".into(), refusal },
+        failed(Reason::NamespaceNotGranted),
+        "member of collection x, but nobody is granted",
+    );
     check(
         |facts| facts.clause = not_member(2, &["client.cpus > 8"], None),
         failed(Reason::OfferWithdrawn),

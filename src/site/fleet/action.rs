@@ -10,7 +10,7 @@ use super::{
 use crate::{
     apiserver::{
         failure::Failure,
-        fleet::{FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
+        fleet::{Caller, FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
     },
     clock,
     db::{devices, messages::CLIENT},
@@ -48,7 +48,7 @@ pub(super) async fn answer(parts: &Parts, request: FleetRequest) -> Result<Fleet
     }
 }
 
-async fn act(parts: &Parts, user: String, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
+async fn act(parts: &Parts, user: Caller, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
     let word = |field: &str| body["spec"][field].as_str().unwrap_or_default().to_owned();
     let (action, id) = (word("action"), word("client"));
     let (site, now_ms, wanted) = (parts.site.name.clone(), clock::now_unix_ms(), id.clone());

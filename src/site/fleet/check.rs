@@ -11,7 +11,7 @@ use super::{
 use crate::{
     apiserver::{
         failure::Failure,
-        fleet::{FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
+        fleet::{Caller, FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
     },
     clock,
     db::locations::{self, Wanted},
@@ -54,7 +54,7 @@ pub(super) async fn answer(parts: &Parts, request: FleetRequest) -> Result<Fleet
 async fn check(
     parts: &Parts,
     namespace: &str,
-    user: String,
+    user: Caller,
     body: Value,
     dry_run: bool,
 ) -> Result<FleetAnswer, Failure> {

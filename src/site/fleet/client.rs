@@ -14,7 +14,7 @@ use super::{
 use crate::{
     apiserver::{
         failure::Failure,
-        fleet::{FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
+        fleet::{Caller, FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
         metadata::{self, NameRule},
     },
     clock,
@@ -153,7 +153,7 @@ async fn list(parts: &Parts, listing: Listing) -> Result<FleetAnswer, Failure> {
 
 async fn set_labels(
     parts: &Parts,
-    user: String,
+    user: Caller,
     name: String,
     labels: &Value,
     dry_run: bool,

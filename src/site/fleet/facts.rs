@@ -129,7 +129,14 @@ fn clause(late: &Late, advertisement: Option<&Advertisement>, name: &ObjectName,
     let evaluated = late.evaluated.borrow().clone();
     match evaluated.memberships.get(&ObjectName::new(&name.namespace, &collection)) {
         Some(Err(text)) => return Clause::InvalidQuery { collection, text: text.clone() },
-        Some(Ok(membership)) if membership.members.contains(client) => return Clause::Member { collection, direct },
+        Some(Ok(membership)) if membership.members.contains(client) => {
+            let reach = evaluated.granted.of(&name.namespace).and_then(|reach| reach.admit(client));
+            let refused = reach.and_then(|()| evaluated.targets(&name.namespace, &membership.members)).err();
+            return match refused {
+                Some(refusal) => Clause::NotGranted { collection, refusal },
+                None => Clause::Member { collection, direct },
+            };
+        }
         Some(Ok(_)) | None => {}
     }
     let facts = ClientFacts { id: device.id.clone(), labels: device.labels.clone(), inventory: rows.inventory.clone() };

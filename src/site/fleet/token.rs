@@ -18,7 +18,7 @@ use super::{
 use crate::{
     apiserver::{
         failure::{Cause, Failure},
-        fleet::{FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
+        fleet::{Caller, FleetAnswer, FleetRequest, FleetResource, FleetVerb, GROUP},
         metadata::{self, NameRule},
     },
     clock,
@@ -129,7 +129,7 @@ struct Spec {
     labels: BTreeMap<String, String>,
 }
 
-async fn create(parts: &Parts, user: String, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
+async fn create(parts: &Parts, user: Caller, body: Value, dry_run: bool) -> Result<FleetAnswer, Failure> {
     let spec = checked(&body)?;
     if let Some(name) = spec.name.clone() {
         let (site, role, wanted) = (parts.site.name.clone(), spec.role, name.clone());

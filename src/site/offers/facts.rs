@@ -1,4 +1,4 @@
-//! Facts for an evaluation: clients, memberships, configuration, packages; and what has to survive a restart because a
+//! Facts for an evaluation: clients, memberships, grants, configuration, packages; and what has to survive a restart because a
 //! suspended object keeps what it last said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,10 +13,12 @@ use crate::{
     controller::{
         context::{Revision, SiteIdentity, Stores},
         package::obstacle,
+        site::grants,
     },
     db::{Change, Database, DbError, devices, inventory, kept, locations, records},
     model::{identity::ObjectName, quantity::parse_bytes, state::LocationState},
     plan::{
+        grants::{Granted, Grants},
         membership::{ChangedClients, Membership, Memberships, Rules},
         offer::{Compiled, PackageFacts, RecordFacts},
         query::ClientFacts,
@@ -32,6 +34,7 @@ pub(super) struct Clients {
     blocked: BTreeSet<String>,
     changed: BTreeSet<String>,
     memberships: Memberships,
+    grants: Grants,
 }
 
 impl Clients {
@@ -103,13 +106,15 @@ impl Clients {
         self.blocked.iter().cloned().collect()
     }
 
-    /// Members of every collection; suspended ones keep theirs.
-    pub(super) async fn memberships(
+    /// Members of every collection, of which suspended ones keep theirs, and what namespaces may reach. Without the site's object
+    /// that is nobody: who owns the site says so in it and nowhere else.
+    pub(super) async fn reached(
         &mut self,
         stores: &Stores,
+        site: &SiteIdentity,
         kept: &Kept,
         changed: ChangedClients,
-    ) -> Result<BTreeMap<ObjectName, Result<Membership, String>>, OfferError> {
+    ) -> Result<(BTreeMap<ObjectName, Result<Membership, String>>, Granted), OfferError> {
         let mut all = BTreeMap::new();
         let mut rules = BTreeMap::new();
         for collection in stores.collections.state() {
@@ -126,15 +131,20 @@ impl Clients {
         // Many clients and long queries take seconds, which no thread has that answers requests. Whatever happens to it, what
         // was lent is read or evaluated anew.
         let (known, mut memberships) = (self.known.take(), std::mem::take(&mut self.memberships));
+        let mut kept_grants = std::mem::take(&mut self.grants);
+        let granted =
+            stores.sites.get(&ObjectRef::new(&site.name)).map(|object| grants(&object.spec)).unwrap_or_default();
+        let site = site.name.clone();
         let evaluated = tokio::task::spawn_blocking(move || {
             let known = known.unwrap_or_default();
             memberships.update(rules, &known, &changed);
-            (known, memberships)
+            let granted = kept_grants.update(&site, &granted, &known, &changed);
+            (known, memberships, kept_grants, granted)
         });
-        let (known, memberships) = evaluated.await?;
-        (self.known, self.memberships) = (Some(known), memberships);
+        let (known, memberships, kept_grants, granted) = evaluated.await?;
+        (self.known, self.memberships, self.grants) = (Some(known), memberships, kept_grants);
         all.extend(names.into_iter().filter_map(|name| self.memberships.of(&name).map(|one| (name, one))));
-        Ok(all)
+        Ok((all, granted))
     }
 }
 

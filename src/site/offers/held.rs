@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     db::{Database, DbError, kept},
     model::identity::ObjectName,
-    plan::{held::Held, offer::Compiled},
+    plan::{grants::Granted, held::Held, offer::Compiled},
 };
 
 /// The name under which it is kept.
@@ -46,6 +46,7 @@ impl Holding {
         before: Option<&Compiled>,
         compiled: &mut Compiled,
         suspended: &BTreeSet<ObjectName>,
+        granted: &Granted,
     ) -> Result<(), DbError> {
         let kept = match self {
             Self::Offers(_) | Self::Nothing => None,
@@ -65,7 +66,7 @@ impl Holding {
                 held
             }
         };
-        held.put(compiled, suspended);
+        held.put(compiled, suspended, granted);
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ fn run_once(place: &Place) -> (Instance<'_>, Agent) {
     site.until_it_serves();
     place.switch_to(&site);
     place.declare();
-    let agent = place.join(&site);
+    let agent = place.join(&site, "client", &json!({}));
     place.until_lines(&["ran 1"]);
     (site, agent)
 }
@@ -90,7 +90,7 @@ fn a_server_that_is_down_overloaded_or_slow_for_a_while_is_outlasted() {
     site.until_it_serves();
     place.switch_to(&site);
     place.declare();
-    let _agent = place.join(&site);
+    let _agent = place.join(&site, "client", &json!({}));
     place.until_lines(&["ran 1"]);
 
     let overloaded = Faults { everything: Some(StatusCode::TOO_MANY_REQUESTS), ..Faults::default() };
@@ -213,7 +213,7 @@ fn a_right_or_a_definition_that_is_missing_is_named_and_stops_only_what_needs_it
     site.until_it_serves();
     place.switch_to(&site);
     place.declare();
-    let _agent = place.join(&site);
+    let _agent = place.join(&site, "client", &json!({}));
     place.until_lines(&["ran 1"]);
     assert_eq!(place.object("Program", "tool")["status"]["observedGeneration"], -1);
     assert_eq!(condition(&place.object("Package", "tool"), "Ready").unwrap().0, "True");

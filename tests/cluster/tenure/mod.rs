@@ -22,7 +22,7 @@ fn a_copy_of_the_volume_takes_over_and_the_first_one_may_not_act_any_more() {
     first.until_it_serves();
     place.switch_to(&first);
     place.declare();
-    let _agent = place.join(&first);
+    let _agent = place.join(&first, "client", &json!({}));
     place.until_lines(&["ran 1"]);
     let epoch = place.site()["status"]["epoch"].as_u64().unwrap();
 

@@ -82,17 +82,33 @@ impl Place {
         Self { namespace, ..self }
     }
 
+    /// Runs what a test asks the API server itself.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// The file that programs write lines to.
+    pub(crate) fn lines_file(&self) -> PathBuf {
+        self.directory.join("lines")
+    }
+
+    /// What the process of this name has said so far.
+    pub(crate) fn log(&self, name: &str) -> String {
+        read(self, name)
+    }
+
     /// The package's files: a program that notes its version, through to the disk.
     pub(crate) fn source(&self, version: u32) {
-        let (lines, fresh) = (self.directory.join("lines"), self.directory.join("fresh"));
+        let (lines, fresh) = (self.lines_file(), self.directory.join("fresh"));
         fs::write(&fresh, format!("#!/bin/sh\necho ran {version} >> '{0}' && sync '{0}'\n", lines.display())).unwrap();
         fs::set_permissions(&fresh, Permissions::from_mode(0o755)).unwrap();
         fs::rename(fresh, self.directory.join("sources/tool/run.sh")).unwrap();
     }
 
-    /// The package and what offers it to everybody, once a version.
+    /// The package and what offers it to everybody, once a version, as the site lets its namespace do.
     pub(crate) fn declare(&self) {
         for (kind, spec) in [
+            ("Site", json!({"namespaces": [{"name": self.namespace}]})),
             ("Package", json!({"source": {"directory": {"path": "tool"}}})),
             ("Program", json!({"packageRef": "tool", "argv": ["run.sh"]})),
             ("Distribution", json!({"package": "tool", "distributionPoints": {"all": {}}})),
@@ -103,10 +119,11 @@ impl Place {
                     "rerun": "OncePerVersion"}),
             ),
         ] {
+            let name = if kind == "Site" { "main" } else { "tool" };
             let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind,
-                "metadata": {"name": "tool"}, "spec": spec});
+                "metadata": {"name": name}, "spec": spec});
             let params = PatchParams::apply("test").force();
-            self.runtime.block_on(self.objects(kind).patch("tool", &params, &Patch::Apply(&object))).unwrap();
+            self.runtime.block_on(self.objects(kind).patch(name, &params, &Patch::Apply(&object))).unwrap();
         }
     }
 
@@ -144,27 +161,35 @@ impl Place {
         }
     }
 
-    /// A machine that joins through the switch; it ends when this is dropped.
-    pub(crate) fn join(&self, site: &Instance<'_>) -> Agent {
-        let file = self.runtime.block_on(self.join_file(site));
-        for (name, content) in [("join.json", file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
+    /// A machine that joins through the switch, with labels; it ends when this is dropped.
+    pub(crate) fn join(&self, site: &Instance<'_>, name: &str, labels: &Value) -> Agent {
+        self.join_with(&self.runtime.block_on(self.join_file(site, labels)), name)
+    }
+
+    /// As [`Place::join`], with an invitation that was had elsewhere.
+    pub(crate) fn join_with(&self, file: &Value, name: &str) -> Agent {
+        let join = format!("{name}.json");
+        for (name, content) in [(&*join, file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
             fs::write(self.directory.join(name), content).unwrap();
             fs::set_permissions(self.directory.join(name), Permissions::from_mode(0o600)).unwrap();
         }
-        let words = ["agent", "run", "--join", "join.json", "--state", "client", "--config", "agent.json"];
-        Agent(spawn(self, "client", &words))
+        let words = ["agent", "run", "--join", &join, "--state", name, "--config", "agent.json"];
+        Agent(spawn(self, name, &words))
     }
 
     /// An invitation, had as a cluster's user has it: with a token that was made for the site.
-    async fn join_file(&self, site: &Instance<'_>) -> Value {
+    async fn join_file(&self, site: &Instance<'_>, labels: &Value) -> Value {
         let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client.clone());
         let account = json!({"metadata": {"name": OWNER}});
-        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
+        let made = accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await;
+        let is_new = made.is_ok();
         let binding = json!({"metadata": {"name": OWNER},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
             "subjects": [{"kind": "ServiceAccount", "name": OWNER, "namespace": "default"}]});
         let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
-        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        if is_new {
+            bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        }
         let invite = async |audience: &str| {
             let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [audience]}})).unwrap();
             let token = accounts.create_token_request(OWNER, &PostParams::default(), &asked).await.unwrap();
@@ -175,17 +200,12 @@ impl Place {
                 ApiResource::from_gvk(&GroupVersionKind::gvk("fleet.waybill.dev", "v1alpha1", "EnrolmentToken"));
             let tokens: Api<DynamicObject> = Api::all_with(Client::try_from(config).unwrap(), &tokens);
             let invitation = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "EnrolmentToken", "metadata": {},
-                "spec": {"role": "client"}});
+                "spec": {"role": "client", "labels": labels}});
             tokens.create(&PostParams::default(), &serde_json::from_value(invitation).unwrap()).await
         };
         let refused = invite("another-service").await.unwrap_err();
         assert!(matches!(&refused, kube::Error::Api(status) if status.code == 401), "not made for the site: {refused}");
         invite("waybill").await.unwrap().data["status"]["joinFile"].clone()
-    }
-
-    /// Runs what a test asks the API server itself.
-    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
     }
 
     /// What a verb prints on the machine.
@@ -212,7 +232,7 @@ impl Place {
 
     /// Waits until the program's lines are these, in this order and no others.
     pub(crate) fn until_lines(&self, expected: &[&str]) {
-        let lines = || fs::read_to_string(self.directory.join("lines")).unwrap_or_default();
+        let lines = || fs::read_to_string(self.lines_file()).unwrap_or_default();
         self.until(&format!("{expected:?}"), || lines().lines().eq(expected.iter().copied()));
     }
 
@@ -260,7 +280,7 @@ impl<'a> Instance<'a> {
     }
 
     /// Where it listens, as it wrote down; nothing before.
-    fn endpoints(&self) -> Value {
+    pub(crate) fn endpoints(&self) -> Value {
         let text = fs::read(self.place.directory.join(self.volume).join("endpoints.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }

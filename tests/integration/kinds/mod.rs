@@ -2,6 +2,7 @@
 //! and that a revision is taken as a whole.
 
 mod faulty;
+mod grants;
 mod reasons;
 mod revision;
 mod rules;

@@ -97,11 +97,21 @@ fn cases() -> Vec<Case> {
         case("Program", ".spec.argv", "the command must lie in the package", program(json!({"argv": ["a/../../sh"]}))),
         case("Program", ".spec.cwd", "cwd must be a relative path within the package", program(json!({"cwd": "/tmp"}))),
         case("Program", ".spec.cwd", "cwd must be a relative path within the package", program(json!({"cwd": "a/.."}))),
+        case(
+            "Site",
+            ".spec.namespaces[].name",
+            "name a namespace, or * for all that have no entry of their own",
+            json!({"namespaces": [{"name": "web*"}]}),
+        ),
     ]
 }
 
 fn object(kind: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind, "metadata": {"name": "x", "namespace": "default"}, "spec": spec})
+    let mut metadata = json!({"name": "x"});
+    if kind != "Site" {
+        metadata["namespace"] = json!("default");
+    }
+    json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
 /// An embedded API with our kinds.
@@ -137,7 +147,8 @@ impl Served {
 }
 
 fn collection(kind: &str) -> String {
-    format!("/apis/waybill.dev/v1alpha1/namespaces/default/{}s", kind.to_lowercase())
+    let namespace = if kind == "Site" { "" } else { "namespaces/default/" };
+    format!("/apis/waybill.dev/v1alpha1/{namespace}{}s", kind.to_lowercase())
 }
 
 /// What `waybill validate` says of one object; it must find fault with it.

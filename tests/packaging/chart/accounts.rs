@@ -143,6 +143,8 @@ fn users_roles_divide_the_kinds_and_only_reading_is_aggregated() {
     }
     expect(role(&objects, "ClusterRole", "waybill-approver"), &approver);
 
+    expect(role(&objects, "Role", "waybill-connect"), &table("", &[("/pods/portforward:waybill-0", "create get")]));
+
     for role in of_kind(&objects, "ClusterRole") {
         let labels = role["metadata"]["labels"].as_object().unwrap();
         let aggregated: Vec<&str> =

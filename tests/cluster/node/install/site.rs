@@ -24,7 +24,7 @@ pub(super) const PATIENCE: Duration = seconds(150);
 /// Where the project's files lie.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Who brings software in, and who hands out invitations; neither is an administrator.
+/// Who brings software in, and who hands out invitations; neither is an administrator. The first may be the second at the site.
 const PEOPLE: &str = r#"
 apiVersion: v1
 kind: Namespace
@@ -40,6 +40,29 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: deployers, namespace: web}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waybill-deployer}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: viewers}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waybill-view}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: connect, namespace: waybill}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: waybill-connect}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: be-owner, namespace: web}
+rules: [{apiGroups: [""], resources: [serviceaccounts/token], resourceNames: [owner], verbs: [create]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: be-owner, namespace: web}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: be-owner}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ann}]
 ---
 apiVersion: v1
@@ -93,6 +116,9 @@ impl Site {
         let site = Site { node, sources, agents: Vec::new() };
         site.helm("install", &[]).unwrap();
         site.node.apply("people", PEOPLE);
+        let granted = r#"--patch={"spec":{"namespaces":[{"name":"web","maxClients":1}]}}"#;
+        let words = ["patch", "site", "main", "--type=merge", "--as=system:serviceaccount:web:owner", granted];
+        site.node.wait("granted", PATIENCE, |node| node.kubectl(&words));
         Some(site)
     }
 
@@ -139,38 +165,28 @@ impl Site {
         Ok((id, status["restartCount"].as_u64().unwrap_or_default(), status["ready"] == true))
     }
 
-    /// An invitation for a machine, had as a cluster's user has it: a forwarded port, and a token that was made for the site.
-    fn join_file(&self) -> String {
-        let token = self.node.kubectl(&["create", "token", "owner", "--namespace=web", "--audience=waybill"]).unwrap();
-        let mut forward = self.node.command("kubectl");
-        forward.args([
-            "--kubeconfig",
-            "kubeconfig",
-            "--namespace",
-            RELEASE,
-            "port-forward",
-            "pod/waybill-0",
-            "7443:7443",
-        ]);
-        let _forwarding = Process::run("forward", forward, self.node.directory()).unwrap();
-        let ask = self.node.directory().join("invitation.json");
-        let invitation = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "EnrolmentToken",
-            "metadata": {}, "spec": {"role": "client", "uses": 1, "expiresIn": "1h"}});
-        fs::write(&ask, invitation.to_string()).unwrap();
-        let answer = self.node.wait("invited", PATIENCE, |node| {
-            let mut kubectl = node.command("kubectl");
-            kubectl.args(["--kubeconfig=/dev/null", "--server=https://127.0.0.1:7443", "--insecure-skip-tls-verify"]);
-            kubectl.args(["--token", token.trim(), "create", "--raw=/apis/fleet.waybill.dev/v1alpha1/enrolmenttokens"]);
-            kubectl.arg("--filename").arg(&ask);
-            super::json(&succeed(kubectl)?)
-        });
-        answer["status"]["joinFile"].to_string()
+    /// kubectl's plugin as the person who may be the fleet's owner at the site: through a port of the pod, which the API server
+    /// forwards, with a token that was made for the site.
+    pub(super) fn plugin(&self, words: &[&str]) -> Result<String, String> {
+        let directory = self.node.directory();
+        let (plugin, own) = (directory.join("kubectl-waybill"), directory.join("ann.kubeconfig"));
+        if !plugin.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_waybill"), &plugin).unwrap();
+            let mut config = super::json(&fs::read_to_string(directory.join("kubeconfig")).unwrap()).unwrap();
+            config["users"][0]["user"]["as"] = json!("ann");
+            fs::write(&own, config.to_string()).unwrap();
+        }
+        let mut command = self.node.command(plugin.to_str().unwrap());
+        command.args(words).arg("--kubeconfig").arg(own).args(["--service-account", "web/owner"]).stdin(Stdio::null());
+        succeed(command)
     }
 
     /// A machine of the fleet on the agents' side of the network, as root that may be root.
     pub(super) fn join(&mut self) {
+        let invite = ["token", "create", "--role", "client", "--expires", "1h"];
+        let join_file = self.node.wait("invited", PATIENCE, |_| self.plugin(&invite));
         let directory = self.node.directory();
-        for (name, content) in [("join.json", self.join_file()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
+        for (name, content) in [("join.json", join_file), ("agent.json", r#"{"allowRoot": true}"#.into())] {
             fs::write(directory.join(name), content).unwrap();
         }
         self.agents.push(self.start_agent());

@@ -44,6 +44,8 @@ fn a_machine_gets_a_package_from_a_claim_and_a_killed_pod_neither_repeats_nor_fo
     site.offer("hello", &format!(r#"["/usr/bin/dpkg", "--root={}", "--install", "hello.deb"]"#, machine.display()));
     site.wait_for_success("hello");
     assert_eq!(fs::read_to_string(machine.join("opt/hello/version")).unwrap(), "1\n");
+    let listed = site.plugin(&["clients"]).unwrap();
+    assert!(listed.starts_with("ID  ") && listed.lines().count() == 2, "{listed}");
     let package = site.get("package", "hello", "web").unwrap();
     assert_eq!(package["status"]["distribution"]["installed"], 1, "{package:#}");
 

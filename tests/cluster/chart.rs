@@ -1,0 +1,56 @@
+//! The chart as helm renders it, for tests that give its roles to users of the real API server.
+
+use std::{path::Path, process::Command};
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, PostParams},
+    core::GroupVersionKind,
+};
+use serde_json::{Value, json};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Its objects for a release `waybill` in namespace `default`, hooks included.
+pub(crate) fn rendered(helm: &Path) -> Vec<Value> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/waybill");
+    let output = Command::new(helm).args(["template", "waybill", "--namespace=default"]).arg(chart).output().unwrap();
+    serde_yaml::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
+}
+
+/// Makes an object of role-based access control; in `default` if it names no other namespace.
+pub(crate) async fn make(client: &Client, object: Value) {
+    let kind = object["kind"].as_str().unwrap();
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(RBAC, "v1", kind));
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+    let api: Api<DynamicObject> = match kind.starts_with("Cluster") {
+        true => Api::all_with(client.clone(), &resource),
+        false => Api::namespaced_with(client.clone(), namespace, &resource),
+    };
+    api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await.unwrap();
+}
+
+/// Makes the chart's roles for people.
+pub(crate) async fn make_roles_for_people(client: &Client, helm: &Path) {
+    let mut made = 0;
+    for object in rendered(helm) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if object["kind"] == "ClusterRole" && name.starts_with("waybill-") {
+            make(client, object).await;
+            made += 1;
+        }
+    }
+    assert_eq!(made, 4);
+}
+
+/// Gives a user one of them, in one namespace or in all.
+pub(crate) async fn bind(client: &Client, role: &str, user: &str, namespace: Option<&str>) {
+    let kind = if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
+    let mut binding = json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": format!("{role}-{user}")},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}]});
+    if let Some(namespace) = namespace {
+        binding["metadata"]["namespace"] = json!(namespace);
+    }
+    make(client, binding).await;
+}
