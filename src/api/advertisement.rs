@@ -69,7 +69,11 @@ pub struct AdvertisementSpec {
     /// Whether a user of the client may start it.
     #[serde(default)]
     pub user_may_start: bool,
-    /// Whether an assigned program that already ran may run again.
+    /// Whether an assigned program that already ran on a client may run there again. IfFailed, the default: only after a failure,
+    /// at a later `at`, with a new source version of the package or with a changed program. Never: not again, whatever
+    /// happened. Always: at each `at`, whatever happened before; asSoonAsPossible does not recur. OncePerVersion: once for
+    /// every source version of the package, a reverted one included, and after a failure as with IfFailed. Whether it ran counts
+    /// by program, also when another advertisement brought it.
     #[serde(default)]
     pub rerun: Rerun,
     /// Any new value runs the program once more on every member, whatever happened before.

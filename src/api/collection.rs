@@ -44,6 +44,11 @@ pub struct CollectionSpec {
     pub clients: Vec<String>,
     /// Query rule: a CEL expression over `client`, true for members. Labels are set by the server; everything else is
     /// what the client says of itself. As `client.os.distribution == "debian" && client.labels["ring"] == "pilot"`.
+    /// A client has the texts `id`, `hostname`, `arch`, `kernel` and `agentVersion`; `os` with the texts `name`, `distribution` and
+    /// `version`; the numbers `cpus` and `memoryBytes`; `labels` (name to text), `packages` (name to version), `facts` (name to
+    /// anything); and the lists `addresses` (texts) and `disks` (each with `mount`, `totalBytes` and `freeBytes`). Ask with
+    /// `has(client.labels.ring)` or `"vim" in client.packages` before you read what not every client has.
+    /// See docs/queries.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub query: Option<String>,

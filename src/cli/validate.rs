@@ -14,12 +14,12 @@ use crate::{
     api,
     apiserver::{
         metadata::{self, NameRule},
-        schema::{RULES_NOT_RUN, Schema, Scope},
+        schema::{Schema, Scope},
     },
     gitops::{
+        complaints,
         content::Look,
         diagnostic::Severity,
-        hints,
         kinds::{Kind, Kinds},
         load::LoadError,
         validate::{Checks, Complaint, Report, validate},
@@ -56,7 +56,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<u8> {
     let schemas = schemas(&kinds)?;
     let sources = Sources::new(args);
     let schema = |kind: &Kind, object: &Value| {
-        schemas.get(&kind.resource.kind).map(|schema| complaints(schema, kind, object)).unwrap_or_default()
+        schemas.get(&kind.resource.kind).map(|schema| complained(schema, kind, object)).unwrap_or_default()
     };
     match validate(&args.directory, &kinds, &Checks { schema: &schema, source: &|path| sources.look(path) }) {
         Ok(report) => {
@@ -118,7 +118,7 @@ impl Sources {
 }
 
 /// What the API server would refuse: unknown fields first, then what the schema, its rules and those of names say.
-fn complaints(schema: &Schema, kind: &Kind, object: &Value) -> Vec<Complaint> {
+fn complained(schema: &Schema, kind: &Kind, object: &Value) -> Vec<Complaint> {
     let mut object = object.clone();
     let unknown = schema.prune(&mut object);
     let mut found: Vec<Complaint> =
@@ -126,15 +126,9 @@ fn complaints(schema: &Schema, kind: &Kind, object: &Value) -> Vec<Complaint> {
     schema.default(&mut object);
     let mut faults = schema.validate(&object, None, Scope::Main);
     faults.extend(metadata::validate(&object, NameRule::Subdomain, kind.namespaced));
-    // A fault that only says that rules could not run repeats the others.
-    let faults = faults.into_iter().filter(|fault| !fault.message.ends_with(RULES_NOT_RUN));
-    found.extend(faults.map(|fault| {
-        // Some say in their message where they are, and are of the whole object otherwise.
-        let whole = fault.field == "<nil>";
-        let message = if whole { fault.message } else { format!("{}: {}", fault.field, fault.message) };
-        let message = hints::hinted(message);
-        Complaint { message, field: if whole { String::new() } else { fault.field } }
-    }));
+    let causes = faults.into_iter().map(|fault| (fault.field, fault.message)).collect();
+    let told = complaints::in_words(&kind.schema, &object, causes);
+    found.extend(told.into_iter().map(|(field, message)| Complaint { field, message }));
     found
 }
 
@@ -201,6 +195,12 @@ spec:
         ] {
             assert!(shown.contains(expected), "{shown}");
         }
+        let both = "apiVersion: waybill.dev/v1alpha1\nkind: Distribution\nmetadata: {name: x}\nspec:\n  package: p\n  \
+                    distributionPoints:\n    all: {}\n    names: [a]\n";
+        let (_, shown) = validated(both, Output::Text);
+        let expected =
+            "a.yaml:7:5: `spec.distributionPoints` has `names` and `all`, which exclude each other: keep one\n";
+        assert!(shown.contains(expected), "{shown}");
         let rule = "apiVersion: waybill.dev/v1alpha1\nkind: Advertisement\nmetadata: {name: x}\n\
                     spec: {program: p, collection: c}\n";
         let (code, shown) = validated(rule, Output::Text);

@@ -1,6 +1,6 @@
 //! The writes of a sync, one API call each: apply an object, delete an object, create a namespace. Does not decide which.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
+    complaints,
     hints::hinted,
     kinds::{Kind, ObjectKey},
     load::Loaded,
@@ -128,23 +129,21 @@ pub async fn ensure_namespace(client: &Client, name: &str) -> Result<(), WriteEr
     }
 }
 
-/// The fields a refusal complains of, each with the complaint; one without a field if it names none.
+/// The fields a refusal of `object` complains of, each with the complaint; one without a field if it names none. `schema` is
+/// that of its kind.
 #[must_use]
-pub fn complaints(error: &WriteError) -> Vec<(String, String)> {
+pub fn complaints(error: &WriteError, schema: &Value, object: &Value) -> Vec<(String, String)> {
     let Some(status) = error.status() else {
         let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
         let causes: Vec<String> = chain.map(ToString::to_string).collect();
         return vec![(String::new(), format!("{error}: {}", causes.join(": ")).trim_end_matches(": ").to_owned())];
     };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let named: BTreeMap<String, String> = causes
-        .filter(|cause| !cause.field.is_empty())
-        .map(|cause| (cause.field.clone(), hinted(format!("{}: {}", cause.field, cause.message))))
-        .collect();
-    if named.is_empty() {
+    let causes = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty());
+    let causes: Vec<_> = causes.map(|cause| (cause.field.clone(), cause.message.clone())).collect();
+    if causes.is_empty() {
         return vec![(mentioned_field(&status.message), hinted(status.message.clone()))];
     }
-    named.into_iter().collect()
+    complaints::in_words(schema, object, causes)
 }
 
 /// The first field path in a sentence such as `.spec.sorce: field not declared in schema`.

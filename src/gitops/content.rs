@@ -18,6 +18,9 @@ use crate::{
     wire::record::in_package,
 };
 
+/// Endings by which an argument is taken for a file of the package.
+const FILE_ENDINGS: &[&str] = &["deb", "rpm", "sh", "py", "pl", "tar", "tgz", "gz", "xz", "zst", "zip", "run"];
+
 /// What a look at a source directory gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
@@ -47,8 +50,13 @@ pub(crate) fn check(manifests: &Manifests, look: &dyn Fn(&str) -> Look) -> Vec<D
         let package = ObjectKey { kind: "Package".to_owned(), name: spec.package_ref.clone(), ..program.key.clone() };
         let Some(files) = sources.get(&package) else { continue };
         let command = command(&spec, files).map(|why| program.diagnose(Severity::Error, "spec.argv[0]", why));
+        let arguments = arguments(&spec, files).map(|(index, why)| {
+            // Only the program knows what its arguments mean.
+            program.diagnose(Severity::Warning, &format!("spec.argv[{index}]"), why)
+        });
+        let arguments: Vec<Diagnostic> = arguments.collect();
         let cwd = directory(&spec, files).map(|why| program.diagnose(Severity::Error, "spec.cwd", why));
-        found.extend(command.into_iter().chain(cwd));
+        found.extend(command.into_iter().chain(arguments).chain(cwd));
     }
     found
 }
@@ -78,6 +86,29 @@ fn command(program: &ProgramSpec, files: &BTreeMap<SafePath, bool>) -> Option<St
             None => Some(missing(word, &path, package, files)),
         },
     }
+}
+
+/// Arguments that look like files of the package and are not there: the package that dpkg is to install, or the script of an
+/// interpreter. A program without files of its own to look in, `cwd`, is not judged.
+fn arguments<'a>(
+    program: &'a ProgramSpec,
+    files: &'a BTreeMap<SafePath, bool>,
+) -> impl Iterator<Item = (usize, String)> + 'a {
+    let of_machine = program.cwd.is_none() && program.argv.first().is_some_and(|word| word.starts_with('/'));
+    let words = program.argv.iter().enumerate().skip(1).filter(move |_| of_machine);
+    words.filter(|(_, word)| !word.contains(char::is_whitespace)).filter_map(|(index, word)| {
+        let path: SafePath = in_package(word).parse().ok()?;
+        let (_, ending) = word.rsplit_once('.')?;
+        (FILE_ENDINGS.contains(&ending) && !files.contains_key(&path)).then(|| {
+            let package = &program.package_ref;
+            (
+                index,
+                format!(
+                    "`{word}` is not in the source of package `{package}`: put it there, if it is a file of the package"
+                ),
+            )
+        })
+    })
 }
 
 fn missing(word: &str, path: &SafePath, package: &str, files: &BTreeMap<SafePath, bool>) -> String {
@@ -146,6 +177,31 @@ spec: {source: {directory: {path: src}}}
             let found = found(&program(&format!("argv: {argv}")), &files);
             assert!(found.len() == 1 && found[0].starts_with(expected), "{argv}: {found:?}");
         }
+    }
+
+    #[test]
+    fn an_argument_that_looks_like_a_file_of_the_package_is_warned_of() {
+        for (argv, expected) in [
+            (
+                "[/usr/bin/dpkg, --install, nano.deb]",
+                "a.yaml:9:61: warning: `nano.deb` is not in the source of package `office`",
+            ),
+            ("[/bin/sh, ./instal.sh, x]", "a.yaml:9:44: warning: `./instal.sh` is not in"),
+        ] {
+            let found = found(&program(&format!("argv: {argv}")), &files);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{argv}: {found:?}");
+        }
+        for argv in [
+            "[/bin/sh, install.sh]",
+            "[/bin/sh, -c, echo a.sh b.sh]",
+            "[/usr/bin/dpkg, --purge, libfoo1.2, example.com]",
+            "[/bin/sh, /opt/other.sh]",
+            "[install.sh, out.tar]",
+        ] {
+            assert_eq!(found(&program(&format!("argv: {argv}")), &files), Vec::<String>::new(), "{argv}");
+        }
+        let inside = "argv: [/bin/sh, setup.sh], cwd: bin";
+        assert_eq!(found(&program(inside), &files), Vec::<String>::new(), "it looks in another directory");
     }
 
     #[test]

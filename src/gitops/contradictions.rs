@@ -210,8 +210,13 @@ impl World<'_> {
 
 fn collection(loaded: &Loaded) -> Vec<Diagnostic> {
     let query = spec::<CollectionSpec>(loaded).and_then(|collection| collection.query);
-    let error = query.and_then(|query| Query::compile(&query).err());
-    error.map(|error| loaded.diagnose(Severity::Error, "spec.query", error.to_string())).into_iter().collect()
+    let diagnose = |severity, text: String| loaded.diagnose(severity, "spec.query", text);
+    match query.as_deref().map(Query::compile) {
+        None => Vec::new(),
+        Some(Err(error)) => vec![diagnose(Severity::Error, error.to_string())],
+        // It may be meant for clients of another version.
+        Some(Ok(query)) => query.unknown_fields().into_iter().map(|text| diagnose(Severity::Warning, text)).collect(),
+    }
 }
 
 /// What the server refuses when it reads the source, said before: by its name alone, as links are not here to be followed.

@@ -206,8 +206,9 @@ impl Reading<'_> {
                     self.sources.declare(&package.key, &package.object, in_use.iter().map(String::as_str))
                 {
                     let message = format!(
-                        "the source directory `{}` holds the manifest {}: keep manifests outside package content",
-                        refused.directory, refused.manifest
+                        "the source directory {} holds the manifest {}: keep manifests outside package content",
+                        refused.named(),
+                        refused.manifest
                     );
                     mixed.push((file.clone(), package.diagnose(Severity::Error, "spec.source.directory", message)));
                 }

@@ -93,6 +93,8 @@ fn a_source_that_would_hide_manifests_is_an_error_and_hides_nothing() {
         "{:?}",
         shown(&manifests)
     );
+    let whole = loaded(&[("m.yaml", &package("all", "{directory: {path: .}}"))]);
+    assert!(shown(&whole)[0].contains("the source directory `.`, which is all of the tree, holds the manifest m.yaml"));
 }
 
 #[test]

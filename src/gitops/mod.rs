@@ -11,6 +11,7 @@ pub mod acknowledge;
 pub mod apply;
 mod blobs;
 mod classify;
+pub mod complaints;
 pub mod content;
 pub mod contradictions;
 pub mod diagnostic;

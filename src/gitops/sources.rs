@@ -20,6 +20,17 @@ pub(crate) struct HoldsManifests {
     pub(crate) manifest: String,
 }
 
+impl HoldsManifests {
+    /// How it is called: the root has no name of its own.
+    pub(crate) fn named(&self) -> String {
+        if self.directory.is_empty() {
+            "`.`, which is all of the tree,".to_owned()
+        } else {
+            format!("`{}`", self.directory)
+        }
+    }
+}
+
 impl SourceDirectories {
     /// Whether a path (file or directory, relative to the root) lies in a source directory.
     pub(crate) fn cover(&self, path: &str) -> bool {

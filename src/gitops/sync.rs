@@ -10,6 +10,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use kube::{Client, ResourceExt as _, api::DynamicObject};
+use serde_json::Value;
 use tokio::{
     sync::{RwLock, watch},
     time::Instant,
@@ -273,9 +274,13 @@ impl Sync {
                     self.ledger.objects.remove(key);
                     self.written.removed.insert(key.clone());
                 }
-                Err(error) => self.note_failure(key, error, |message| {
-                    Diagnostic::of_file(Severity::Error, "", format!("{key} could not be removed: {message}"))
-                }),
+                Err(error) => {
+                    let told = |(_, message)| {
+                        Diagnostic::of_file(Severity::Error, "", format!("{key} could not be removed: {message}"))
+                    };
+                    let complaints = apply::complaints(&error, &Value::Null, &Value::Null);
+                    self.note_failure(key, &error, complaints.into_iter().map(told).collect());
+                }
             }
         }
         for key in &plan.forget {
@@ -318,22 +323,20 @@ impl Sync {
                 self.live.put(loaded.key.clone(), live);
             }
             Err(error) => {
-                let complaints = apply::complaints(&error);
-                let mut complaints = complaints.into_iter();
-                self.note_failure(&loaded.key, error, |_| {
-                    let (field, message) = complaints.next().unwrap_or_default();
-                    loaded.diagnose(Severity::Error, &field, message)
-                });
+                let kind = self.kinds.get(&loaded.key.kind);
+                let schema = kind.map_or(&Value::Null, |kind| &kind.schema);
+                let complaints = apply::complaints(&error, schema, &loaded.object);
+                let told = |(field, message): (String, String)| loaded.diagnose(Severity::Error, &field, message);
+                self.note_failure(&loaded.key, &error, complaints.into_iter().map(told).collect());
             }
         }
     }
 
-    fn note_failure(&mut self, key: &ObjectKey, error: WriteError, mut diagnose: impl FnMut(&str) -> Diagnostic) {
+    fn note_failure(&mut self, key: &ObjectKey, error: &WriteError, diagnostics: Vec<Diagnostic>) {
         let attempts = self.failures.get(key).map_or(0, |failure| failure.attempts);
         let (first, longest) = if error.is_refusal() { REFUSED } else { RETRY };
         let pause = first.saturating_mul(1_u32 << attempts.min(10)).min(longest);
-        let diagnostics = apply::complaints(&error).iter().map(|(_, message)| diagnose(message)).collect();
-        tracing::debug!(object = %key, error = %chain(&error), "a write of git sync failed");
+        tracing::debug!(object = %key, error = %chain(error), "a write of git sync failed");
         let failure = Failure { diagnostics, attempts: attempts + 1, again_at: Instant::now() + pause };
         self.failures.insert(key.clone(), failure);
     }

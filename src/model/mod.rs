@@ -8,3 +8,4 @@ pub mod quantity;
 pub mod reason;
 pub mod schedule;
 pub mod state;
+pub mod words;

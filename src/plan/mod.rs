@@ -22,6 +22,8 @@ pub mod query;
 #[cfg(feature = "server")]
 mod query_cost;
 #[cfg(feature = "server")]
+mod query_fields;
+#[cfg(feature = "server")]
 mod query_type;
 #[cfg(feature = "server")]
 mod query_words;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     free_names::first_unknown,
     query_cost::{Lengths, STEPS_MAX, steps},
+    query_fields::unknown_fields,
     query_type::never_boolean,
     query_words,
 };
@@ -117,6 +118,12 @@ impl Query {
             return Err(QueryError::TooCostly);
         }
         Ok(Self { program })
+    }
+
+    /// What it asks for that no client has, a sentence each: see `query_fields`.
+    #[must_use]
+    pub fn unknown_fields(&self) -> Vec<String> {
+        stacker::grow(WALK_STACK_BYTES, || unknown_fields(self.program.expression()))
     }
 
     /// Whether the client is a member. A query that fails on this client, for instance for a fact it does not have,

@@ -65,6 +65,7 @@ fn bad() -> Vec<(&'static str, &'static str, Value, &'static str)> {
             "WaitingForStart",
         ),
         ("collections", "broken", json!({"query": "client.nothing +"}), "QueryFailed"),
+        ("collections", "of-nobody", json!({"query": "client.facts.nothing == 1"}), "QueryFailed"),
         ("advertisements", "of-nothing", offer("nobody", json!({})), "ReferenceNotFound"),
         ("advertisements", "to-nothing", offer("good", json!({"collection": "nobody"})), "ReferenceNotFound"),
         ("advertisements", "to-broken", offer("good", json!({"collection": "broken"})), "ReferenceNotFound"),

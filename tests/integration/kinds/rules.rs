@@ -178,6 +178,13 @@ async fn a_broken_rule_is_refused_by_the_server_and_offline_with_the_same_words(
         let said: Vec<_> = causes.iter().filter(|cause| cause.message.contains(words)).collect();
         assert!(!said.is_empty(), "{words}: {causes:?}");
         let offline = validated(&object);
+        if words.contains("(oneOf)") {
+            // Offline it is said in words which fields these are, at the line of one of them.
+            let is_said =
+                offline.contains("which exclude each other: keep one") || offline.contains("needs exactly one of");
+            assert!(is_said && !offline.contains("oneOf"), "{offline}");
+            continue;
+        }
         for cause in said {
             assert!(offline.contains(&cause.message), "the server says {:?}, offline:\n{offline}", cause.message);
             let place = if cause.field == "<nil>" { String::new() } else { format!("{}: ", cause.field) };
