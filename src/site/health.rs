@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use axum::{
     Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 
+use super::vitals::{Check, Vitals};
 use crate::{
     clock,
     db::{Database, DbError, devices::SILENCE_MS_MAX, summaries::site_systems},
@@ -23,15 +24,37 @@ use crate::{
 const STATES: [(Health, &str); 3] = [(Health::Ok, "ok"), (Health::Warning, "warning"), (Health::Critical, "critical")];
 
 /// The routes.
-pub(super) fn router(database: Database) -> Router {
+pub(super) fn router(vitals: Vitals) -> Router {
+    let healthz = async |State(vitals): State<Vitals>, query: RawQuery| page("healthz", &vitals.liveness(), query);
+    let readyz = async |State(vitals): State<Vitals>, query: RawQuery| page("readyz", &vitals.readiness().await, query);
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(shown))
-        .with_state(database)
+        .with_state(vitals)
 }
 
-async fn shown(State(database): State<Database>) -> Response {
+/// `ok`, or a line for each check: of one that fails always, of all with `?verbose`, as the Kubernetes API server does it.
+fn page(name: &str, checks: &[Check], RawQuery(query): RawQuery) -> Response {
+    let passed = checks.iter().all(|(_, outcome)| outcome.is_ok());
+    let is_verbose = query.is_some_and(|query| query.split('&').any(|term| term.split('=').next() == Some("verbose")));
+    if passed && !is_verbose {
+        return "ok\n".into_response();
+    }
+    let mut text: String = checks
+        .iter()
+        .map(|(check, outcome)| match outcome {
+            Ok(()) => format!("[+]{check} ok\n"),
+            Err(why) => format!("[-]{check} failed: {why}\n"),
+        })
+        .collect();
+    text.push_str(&format!("{name} check {}\n", if passed { "passed" } else { "failed" }));
+    (if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text).into_response()
+}
+
+async fn shown(State(vitals): State<Vitals>) -> Response {
+    // One that does not act yet has nothing to count.
+    let Some(database) = vitals.database() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let text = match count_systems(&database).await {
         Ok(()) => metrics::text().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -61,4 +84,30 @@ async fn count_systems(database: &Database) -> Result<(), DbError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn said(checks: &[Check], query: Option<&str>) -> (u16, String) {
+        let (parts, body) = page("readyz", checks, RawQuery(query.map(str::to_owned))).into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_well_is_said_a_line_a_check() {
+        let well = [("lease", Ok(())), ("database", Ok(()))];
+        assert_eq!(said(&well, None).await, (200, "ok\n".into()));
+        let all = "[+]lease ok\n[+]database ok\nreadyz check passed\n";
+        for query in ["verbose", "verbose=true", "a=b&verbose"] {
+            assert_eq!(said(&well, Some(query)).await, (200, all.into()));
+        }
+        let ill = [("lease", Ok(())), ("database", Err("it is locked".into()))];
+        let told = "[+]lease ok\n[-]database failed: it is locked\nreadyz check failed\n";
+        assert_eq!(said(&ill, None).await, (503, told.into()));
+    }
 }

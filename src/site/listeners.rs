@@ -1,4 +1,4 @@
-//! The four listeners of a site: bound before anything is written about them, so that port 0 works, and what users and
+//! The listeners of a site: bound before anything is written about them, so that port 0 works, and what users and
 //! programs find about them in the state directory.
 
 use std::net::SocketAddr;
@@ -21,21 +21,25 @@ pub(super) struct Listeners {
     pub(super) api: TcpListener,
     pub(super) devices: TcpListener,
     pub(super) enrolment: TcpListener,
-    pub(super) health: TcpListener,
+}
+
+async fn bind(address: SocketAddr, what: &'static str, option: &'static str) -> Result<TcpListener, SiteError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| SiteError::Listen { address, what, option, source })
+}
+
+/// The listener of health and metrics: also of an instance that may not act yet.
+pub(super) async fn bind_health(options: &Options) -> Result<TcpListener, SiteError> {
+    bind(options.listen.health, "health, two ports after that of --listen,", "--listen").await
 }
 
 impl Listeners {
     pub(super) async fn bind(options: &Options) -> Result<Self, SiteError> {
-        async fn bind(address: SocketAddr, what: &'static str, option: &'static str) -> Result<TcpListener, SiteError> {
-            let bound = TcpListener::bind(address).await;
-            bound.map_err(|source| SiteError::Listen { address, what, option, source })
-        }
         let listen = &options.listen;
         Ok(Self {
             api: bind(listen.api, "the Kubernetes API", "--api-listen, or all of them with --listen").await?,
             devices: bind(listen.devices, "clients and points", "--listen").await?,
             enrolment: bind(listen.enrolment, "joining, on the port after that of --listen,", "--listen").await?,
-            health: bind(listen.health, "health, two ports after that of --listen,", "--listen").await?,
         })
     }
 }
@@ -78,6 +82,7 @@ pub(super) fn names(options: &Options, listeners: &Listeners) -> Vec<String> {
 pub(super) fn endpoints(
     options: &Options,
     listeners: &Listeners,
+    health: SocketAddr,
     state: &StateDirectory,
     authority: &CertificateAuthority,
     site: &SiteIdentity,
@@ -86,7 +91,7 @@ pub(super) fn endpoints(
         api_url: format!("https://{}", reachable(&listeners.api, &[])?),
         device_url: format!("https://{}", reachable(&listeners.devices, &options.advertise)?),
         enrolment_url: format!("https://{}", reachable(&listeners.enrolment, &options.advertise)?),
-        health_url: format!("http://{}", reachable(&listeners.health, &[])?),
+        health_url: format!("http://{health}"),
         kubeconfig: state.join("kubeconfig"),
         ca_sha256: Digest::of(authority.certificate_der()),
         site_id: site.id.clone(),

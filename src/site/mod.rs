@@ -16,6 +16,7 @@ mod offers;
 mod options;
 mod places;
 mod points;
+mod refused;
 mod routes;
 mod serve;
 mod shelf;
@@ -25,6 +26,8 @@ mod sources;
 pub mod state;
 mod sync;
 mod tenure;
+mod vitals;
+mod watched;
 
 pub use self::{
     error::SiteError,
