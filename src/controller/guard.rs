@@ -80,7 +80,7 @@ impl Unreadable {
         self.uids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read<K: Reconciled>(&self, object: DeserializeGuard<K>) -> Result<K, ObjectMeta> {
+    fn read<K: Reconciled>(&self, object: DeserializeGuard<K>) -> Result<K, Box<ObjectMeta>> {
         match object.0 {
             Ok(object) => {
                 self.uids().remove(&object.uid().unwrap_or_default());
@@ -96,7 +96,7 @@ impl Unreadable {
                 };
                 // Where there are too many, the object says nothing until the next look at all of its kind.
                 let _ = self.tell.try_send(finding);
-                Err(unread.metadata)
+                Err(Box::new(unread.metadata))
             }
         }
     }
@@ -133,7 +133,7 @@ impl<K: Reconciled> Sorter<K> {
             }
             Event::Apply(object) => Event::Apply(self.unreadable.read(object).ok()?),
             Event::Delete(DeserializeGuard(object)) => {
-                let object = object.or_else(|unread| self.before(&unread.metadata).ok_or(unread.metadata));
+                let object = object.or_else(|unread| self.before(&unread.metadata).ok_or(Box::new(unread.metadata)));
                 let uid = object.as_ref().map_or_else(|metadata| &metadata.uid, |object| &object.meta().uid);
                 self.unreadable.uids().remove(uid.as_deref().unwrap_or_default());
                 let object = object.ok()?;
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(store.get(&ObjectRef::new("a").within("n")).unwrap().metadata.generation, Some(1));
 
         // Mended, and gone.
-        assert_eq!(play(Event::Apply(good("a", "1"))).1, false);
+        assert!(!play(Event::Apply(good("a", "1"))).1);
         play(Event::Apply(unread("a", "1")));
         assert_eq!(play(Event::Delete(unread("a", "1"))), (vec!["odd".into()], false, false));
         assert_eq!(gone.try_recv().unwrap().name_any(), "a");

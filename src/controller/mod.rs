@@ -146,9 +146,10 @@ fn policy<K: Reconciled>(object: &K, error: &Error, ctx: &Context) -> Action {
     }
 }
 
+/// A server that hangs is noticed after this time, for it ends every watch by then.
+pub(crate) const WATCH_TIMEOUT_SECS: u32 = 200;
+
 /// The watch configuration of every controller.
 pub(crate) fn watch_config() -> watcher::Config {
-    // A server that hangs is noticed after this time.
-    const WATCH_TIMEOUT_SECS: u32 = 200;
     watcher::Config::default().timeout(WATCH_TIMEOUT_SECS)
 }

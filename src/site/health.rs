@@ -1,18 +1,18 @@
 //! Health and metrics of a site server: for the machine it runs on, without a certificate, and without a word about what
 //! the site's machines and software are called.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use axum::{
     Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 
+use super::vitals::{Check, Vitals};
 use crate::{
-    apiserver::ApiServer,
     clock,
     db::{Database, DbError, devices::SILENCE_MS_MAX, summaries::site_systems},
     metrics,
@@ -23,57 +23,38 @@ use crate::{
 /// States of a site system, by their worst; all of them are shown, also those that nobody is in.
 const STATES: [(Health, &str); 3] = [(Health::Ok, "ok"), (Health::Warning, "warning"), (Health::Critical, "critical")];
 
-/// With less free than this, the next write may be the one that is refused.
-const FREE_BYTES_MIN: u64 = 1 << 20;
-
-/// What health is told of.
-#[derive(Clone)]
-pub(super) struct Watched {
-    /// The site database.
-    pub(super) database: Database,
-    /// The embedded API, whose objects lie beside it; none beside a cluster.
-    pub(super) api: Option<ApiServer>,
-    /// The directory they lie in.
-    pub(super) state: PathBuf,
-}
-
 /// The routes.
-pub(super) fn router(watched: Watched) -> Router {
+pub(super) fn router(vitals: Vitals) -> Router {
+    let healthz = async |State(vitals): State<Vitals>, query: RawQuery| page("healthz", &vitals.liveness(), query);
+    let readyz = async |State(vitals): State<Vitals>, query: RawQuery| page("readyz", &vitals.readiness().await, query);
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(shown))
-        .with_state(watched)
+        .with_state(vitals)
 }
 
-/// A site that cannot write still answers, and is no better off if it is started anew: it is alive, but not ready.
-async fn ready(State(watched): State<Watched>) -> Response {
-    let why = reasons(&watched).await;
-    if why.is_empty() {
+/// `ok`, or a line for each check: of one that fails always, of all with `?verbose`, as the Kubernetes API server does it.
+fn page(name: &str, checks: &[Check], RawQuery(query): RawQuery) -> Response {
+    let passed = checks.iter().all(|(_, outcome)| outcome.is_ok());
+    let is_verbose = query.is_some_and(|query| query.split('&').any(|term| term.split('=').next() == Some("verbose")));
+    if passed && !is_verbose {
         return "ok\n".into_response();
     }
-    let lines: String = why.iter().map(|reason| format!("not ok: {reason}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+    let mut text: String = checks
+        .iter()
+        .map(|(check, outcome)| match outcome {
+            Ok(()) => format!("[+]{check} ok\n"),
+            Err(why) => format!("[-]{check} failed: {why}\n"),
+        })
+        .collect();
+    text.push_str(&format!("{name} check {}\n", if passed { "passed" } else { "failed" }));
+    (if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text).into_response()
 }
 
-async fn reasons(watched: &Watched) -> Vec<String> {
-    let mut why = Vec::new();
-    let free = rustix::fs::statvfs(&watched.state).map(|volume| volume.f_bavail.saturating_mul(volume.f_frsize));
-    if free.is_ok_and(|bytes| bytes < FREE_BYTES_MIN) {
-        why.push("the disk of the state directory is full".to_owned());
-    }
-    if let Some(api) = &watched.api
-        && let Err(error) = api.writable().await
-    {
-        why.push(error);
-    }
-    if let Err(error) = watched.database.writable().await {
-        why.push(format!("the site database refuses writes: {:#}", anyhow::Error::from(error)));
-    }
-    why
-}
-
-async fn shown(State(Watched { database, .. }): State<Watched>) -> Response {
+async fn shown(State(vitals): State<Vitals>) -> Response {
+    // One that does not act yet has nothing to count.
+    let Some(database) = vitals.database() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let text = match count_systems(&database).await {
         Ok(()) => metrics::text().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -103,4 +84,30 @@ async fn count_systems(database: &Database) -> Result<(), DbError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn said(checks: &[Check], query: Option<&str>) -> (u16, String) {
+        let (parts, body) = page("readyz", checks, RawQuery(query.map(str::to_owned))).into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_well_is_said_a_line_a_check() {
+        let well = [("lease", Ok(())), ("database", Ok(()))];
+        assert_eq!(said(&well, None).await, (200, "ok\n".into()));
+        let all = "[+]lease ok\n[+]database ok\nreadyz check passed\n";
+        for query in ["verbose", "verbose=true", "a=b&verbose"] {
+            assert_eq!(said(&well, Some(query)).await, (200, all.into()));
+        }
+        let ill = [("lease", Ok(())), ("database", Err("it is locked".into()))];
+        let told = "[+]lease ok\n[-]database failed: it is locked\nreadyz check failed\n";
+        assert_eq!(said(&ill, None).await, (503, told.into()));
+    }
 }

@@ -1,4 +1,4 @@
-//! The four listeners of a site: bound before anything is written about them, so that port 0 works, and what users and
+//! The listeners of a site: bound before anything is written about them, so that port 0 works, and what users and
 //! programs find about them in the state directory.
 
 use std::net::SocketAddr;
@@ -21,25 +21,33 @@ pub(super) struct Listeners {
     pub(super) api: TcpListener,
     pub(super) devices: TcpListener,
     pub(super) enrolment: TcpListener,
-    pub(super) health: TcpListener,
+}
+
+/// What was served at the last start. Where a free port is asked for it is that one, which others know by now, if it is still
+/// free.
+fn last_start(options: &Options) -> Option<Endpoints> {
+    let last = std::fs::read(options.state.join(Endpoints::FILE)).ok()?;
+    serde_json::from_slice(&last).ok()
+}
+
+/// The listener of health and metrics: also of an instance that may not act yet.
+pub(super) async fn bind_health(options: &Options) -> Result<TcpListener, SiteError> {
+    let last = last_start(options).and_then(|last| port_of(&last.health_url));
+    bind(options.listen.health, last, ("health, two ports after that of --listen,", "--listen")).await
 }
 
 impl Listeners {
-    /// Binds all of them. Where a free port is asked for it is that of the last start, which others know by now, if it is
-    /// still free.
-    pub(super) async fn bind(options: &Options, state: &StateDirectory) -> Result<Self, SiteError> {
-        let last = std::fs::read(state.join(Endpoints::FILE)).ok();
-        let last: Option<Endpoints> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    /// Binds all of them but the one of health, by the ports of the last start where free ones are asked for.
+    pub(super) async fn bind(options: &Options) -> Result<Self, SiteError> {
+        let last = last_start(options);
         let port = |url: fn(&Endpoints) -> &str| last.as_ref().and_then(|last| port_of(url(last)));
         let listen = &options.listen;
         let api = ("the Kubernetes API", "--api-listen, or all of them with --listen");
-        let health = ("health, two ports after that of --listen,", "--listen");
         let joining = ("joining, on the port after that of --listen,", "--listen");
         Ok(Self {
             api: bind(listen.api, port(|last| &last.api_url), api).await?,
             devices: bind(listen.devices, port(|last| &last.device_url), ("clients and points", "--listen")).await?,
             enrolment: bind(listen.enrolment, port(|last| &last.enrolment_url), joining).await?,
-            health: bind(listen.health, port(|last| &last.health_url), health).await?,
         })
     }
 }
@@ -105,6 +113,7 @@ pub(super) fn names(options: &Options, listeners: &Listeners) -> Vec<String> {
 pub(super) fn endpoints(
     options: &Options,
     listeners: &Listeners,
+    health: SocketAddr,
     state: &StateDirectory,
     authority: &CertificateAuthority,
     site: &SiteIdentity,
@@ -113,7 +122,7 @@ pub(super) fn endpoints(
         api_url: format!("https://{}", reachable(&listeners.api, &[])?),
         device_url: format!("https://{}", reachable(&listeners.devices, &options.advertise)?),
         enrolment_url: format!("https://{}", reachable(&listeners.enrolment, &options.advertise)?),
-        health_url: format!("http://{}", reachable(&listeners.health, &[])?),
+        health_url: format!("http://{health}"),
         kubeconfig: state.join("kubeconfig"),
         ca_sha256: Digest::of(authority.certificate_der()),
         site_id: site.id.clone(),

@@ -17,6 +17,7 @@ mod options;
 mod places;
 mod point_names;
 mod points;
+mod refused;
 mod routes;
 mod serve;
 mod shelf;
@@ -26,6 +27,8 @@ mod sources;
 pub mod state;
 mod sync;
 mod tenure;
+mod vitals;
+mod watched;
 
 pub use self::{
     error::SiteError,

@@ -13,6 +13,7 @@ use super::{
     options::{ObjectsIn, Options},
     state::{FIRST_SITE, StateDirectory},
     tenure::Holder,
+    watched::Watched,
 };
 use crate::{
     api,
@@ -45,6 +46,8 @@ pub(super) struct Cluster {
     pub(super) holder: Holder,
     /// As [`Cluster::client`], but nothing is written with it once the tenure is over.
     acting: kube::Client,
+    /// What its watches give.
+    pub(super) watched: Watched,
 }
 
 impl Cluster {
@@ -61,8 +64,9 @@ impl Cluster {
             let reads = request.method() == http::Method::GET;
             if reads || tenure.holds() { Ok(request) } else { Err::<_, BoxError>("the site's Lease ran out".into()) }
         });
-        let acting = ClientBuilder::try_from(config).map_err(no_client)?.with_layer(&may).build();
-        Ok(Some(Self { client, holder, acting }))
+        let watched = Watched::default();
+        let acting = ClientBuilder::try_from(config).map_err(no_client)?.with_layer(&watched).with_layer(&may).build();
+        Ok(Some(Self { client, holder, acting, watched }))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -19,12 +20,13 @@ use super::{
     first_grant::FirstGrant,
     fleet, health,
     intake::Intake,
-    listeners::{Listeners, endpoints, names, write_endpoints},
+    listeners::{Listeners, bind_health, endpoints, names, write_endpoints},
     objects::{Cluster, Objects},
     offers::OfferManager,
     options::{ObjectsIn, Options, Started},
     places::Places,
     points::Points,
+    refused::refuse,
     routes::{REPORT_BYTES_MAX, SiteRoutes},
     shelf,
     signals::Signals,
@@ -33,9 +35,11 @@ use super::{
     state::StateDirectory,
     sync,
     tenure::{self, Holder, Tenure},
+    vitals::{Organs, Vitals},
+    watched::Watched,
 };
 use crate::{
-    api::site::FleetStatus,
+    api::{self, site::FleetStatus},
     cap::{self, Cap},
     clock,
     content::library::Library,
@@ -77,16 +81,42 @@ pub async fn run(
 ) -> Result<(), SiteError> {
     install_crypto();
     let places = Places::look(&options).await?;
+    let (listener, vitals) = (bind_health(&options).await?, Vitals::new());
+    let health = Health { address: listener.local_addr().unwrap_or(options.listen.health), vitals: vitals.clone() };
+    let router = measured("health", health::router(vitals));
+    tokio::select! {
+        done = act(options, places, health, ready, shutdown) => done,
+        // Asked to the last: only then nothing acts any more.
+        () = serve_plain(listener, router, Limits::default(), CancellationToken::new()) =>
+            Err(SiteError::Ended("the health listener")),
+    }
+}
+
+/// Where health is asked, and what is answered.
+struct Health {
+    address: SocketAddr,
+    vitals: Vitals,
+}
+
+/// Waits until this instance may act, and acts.
+async fn act(
+    options: Options,
+    places: Places,
+    health: Health,
+    ready: oneshot::Sender<Started>,
+    shutdown: CancellationToken,
+) -> Result<(), SiteError> {
     let cluster = tokio::select! {
         entered = Cluster::enter(&options) => entered?,
         () = shutdown.cancelled() => return Ok(()),
     };
+    health.vitals.starts();
     let holder = cluster.as_ref().map(|cluster| cluster.holder.clone());
     let done = async {
         let parts = Parts::open(&options, cluster).await?;
-        let listeners = Listeners::bind(&options, &parts.state).await?;
+        let listeners = Listeners::bind(&options).await?;
         // On the heap: the future of a whole site is large.
-        Box::pin(assemble(options, places, parts, listeners, ready, shutdown)).await
+        Box::pin(assemble(options, places, parts, listeners, health, ready, shutdown)).await
     };
     let done = done.await;
     if let Some(holder) = holder {
@@ -107,6 +137,8 @@ struct Parts {
     site: SiteIdentity,
     /// Of a site beside a cluster.
     holder: Option<Holder>,
+    /// Likewise.
+    watched: Option<Watched>,
 }
 
 impl Parts {
@@ -131,6 +163,7 @@ impl Parts {
             objects,
             late,
             site,
+            watched: cluster.as_ref().map(|cluster| cluster.watched.clone()),
             holder: cluster.map(|cluster| cluster.holder),
         })
     }
@@ -141,15 +174,15 @@ async fn assemble(
     places: Places,
     parts: Parts,
     listeners: Listeners,
+    health: Health,
     ready: oneshot::Sender<Started>,
     shutdown: CancellationToken,
 ) -> Result<(), SiteError> {
-    let Parts { state, database, library, key, authority, objects, late, site, holder } = parts;
+    let Parts { state, database, library, key, authority, objects, late, site, holder, watched } = parts;
     let tenure = holder.as_ref().map_or(Tenure::unlimited(), Holder::tenure);
-    let endpoints = endpoints(&options, &listeners, &state, &authority, &site)?;
+    let endpoints = endpoints(&options, &listeners, health.address, &state, &authority, &site)?;
     let (client, sync_client) = (objects.client("site"), objects.client("git-sync"));
-    let watched =
-        health::Watched { database: database.clone(), api: objects.embedded(), state: state.path().to_owned() };
+    let embedded = objects.embedded();
     let first_grant = objects.are_own().then(|| FirstGrant { client: sync_client.clone(), site: site.name.clone() });
     let names = names(&options, &listeners);
     let lifetime = options.serving_lifetime;
@@ -214,6 +247,7 @@ async fn assemble(
         published: published_sender,
         snapshot: snapshot_sender,
     };
+    let seen = evaluated.clone();
     let points = Points {
         database: database.clone(),
         stores: stores.clone(),
@@ -277,7 +311,6 @@ async fn assemble(
     let guarded = || from_fn_with_state(tenure.clone(), tenure::guard);
     let device_routes = measured("devices", device_routes.layer(guarded()));
     let enrolment_routes = measured("enrolment", enrolment.router().layer(guarded()));
-    let health = measured("health", health::router(watched));
     let (refused_sender, refused) = watch::channel(Default::default());
     let allowed: Allowed = {
         let refused: watch::Receiver<BTreeMap<String, TurnedAway>> = refused;
@@ -305,6 +338,17 @@ async fn assemble(
     if let Some(notice) = &notice {
         tracing::warn!("{notice}");
     }
+    if let Some(watched) = &watched {
+        watched.expect(api::crds().into_iter().map(|kind| kind.spec.names.plural));
+    }
+    health.vitals.serves(Organs {
+        database: database.clone(),
+        api: embedded,
+        state: state.path().to_owned(),
+        tenure: tenure.clone(),
+        evaluated: seen,
+        watched,
+    });
     let _ = ready.send(Started { endpoints, notice });
     tracing::info!(site = %site.name, "the site is served");
     let limits = Limits::default();
@@ -329,7 +373,6 @@ async fn assemble(
             Err(SiteError::Ended("the device listener")),
         () = serve(listeners.enrolment, enrolment_tls, enrolment_routes, limits, anybody, shutdown.clone()) =>
             Err(SiteError::Ended("the enrolment listener")),
-        () = serve_plain(listeners.health, health, limits, shutdown.clone()) => Err(SiteError::Ended("the health listener")),
     };
     // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
     if shutdown.is_cancelled() { Ok(()) } else { ended }
@@ -347,26 +390,5 @@ async fn lost(holder: Option<&Holder>) {
     match holder {
         Some(holder) => holder.keep().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Keeps the list of devices that are blocked or deleted, so that a block acts at once.
-async fn refuse(database: Database, refused: watch::Sender<BTreeMap<String, TurnedAway>>) {
-    use tokio::sync::broadcast::error::RecvError;
-    let mut changes = database.subscribe();
-    loop {
-        match database.read(db::devices::turned_away).await {
-            Ok(devices) => {
-                refused.send_replace(devices);
-            }
-            Err(error) => tracing::error!(%error, "the list of refused devices could not be read"),
-        }
-        loop {
-            match changes.recv().await {
-                Ok(db::Change::Devices(_)) | Err(RecvError::Lagged(_)) => break,
-                Ok(_) => {}
-                Err(RecvError::Closed) => return,
-            }
-        }
     }
 }

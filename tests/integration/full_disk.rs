@@ -219,7 +219,7 @@ fn a_site_whose_disk_is_full_goes_on_answering_and_catches_up() {
     said(&fleet, "site", &["full"]);
     fleet.world.until("it is not ready", |_| !readiness(&fleet).0);
     let (_, why) = readiness(&fleet);
-    assert!(why.contains("not ok: the disk of the state directory is full\n"), "{why}");
+    assert!(why.contains("[-]disk failed: the disk of the state directory is full\n"), "{why}");
     fleet.world.until("a database says why", |_| {
         let (_, why) = readiness(&fleet);
         why.contains("database or disk is full")

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io,
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -283,6 +283,16 @@ impl<'a> Instance<'a> {
     pub(crate) fn endpoints(&self) -> Value {
         let text = fs::read(self.place.directory.join(self.volume).join("endpoints.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Code and text of a page of its health; `None` while nobody answers.
+    pub(crate) fn asked(&self, page: &str) -> Option<(u16, String)> {
+        let mut connection = TcpStream::connect((self.address, self.place.port + 2)).ok()?;
+        write!(connection, "GET /{page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
