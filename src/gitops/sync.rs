@@ -275,17 +275,14 @@ impl Sync {
                     self.written.removed.insert(key.clone());
                 }
                 Err(error) => {
-                    let told = |(_, message)| {
-                        Diagnostic::of_file(Severity::Error, "", format!("{key} could not be removed: {message}"))
-                    };
+                    let text = |message| format!("{key} could not be removed: {message}");
+                    let told = |(_, message)| Diagnostic::of_file(Severity::Error, "", text(message));
                     let complaints = apply::complaints(&error, &Value::Null, &Value::Null);
                     self.note_failure(key, &error, complaints.into_iter().map(told).collect());
                 }
             }
         }
-        for key in &plan.forget {
-            self.ledger.objects.remove(key);
-        }
+        plan.forget.iter().for_each(|key| drop(self.ledger.objects.remove(key)));
         if self.ledger.objects != before
             && let Err(error) = self.ledger.save()
         {
