@@ -116,8 +116,10 @@ async fn listen(wanted: SocketAddr, port_file: &Path) -> Result<(TcpListener, So
     };
     let address = listener.local_addr()?;
     if last != Some(address.port()) {
-        durable::replace(port_file, address.port().to_string().as_bytes(), 0o600)
-            .with_context(|| format!("cannot write {}", port_file.display()))?;
+        let written = durable::replace(port_file, address.port().to_string().as_bytes(), 0o600);
+        if let Err(error) = written {
+            tracing::warn!(%error, port = address.port(), "the port cannot be kept for the next start");
+        }
     }
     Ok((listener, address))
 }

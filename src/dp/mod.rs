@@ -8,6 +8,7 @@ pub mod remote;
 pub mod serve;
 
 mod catalog;
+mod database;
 mod drives;
 mod engine;
 mod messages;

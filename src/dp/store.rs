@@ -6,30 +6,22 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
-use super::trouble::{Failure, Trouble};
+use super::{
+    database::Database,
+    trouble::{Failure, Trouble},
+};
 use crate::{
     clock,
-    content::{Fault, durable},
+    content::Fault,
     model::message::{Severity, StatusMessage},
     wire::points::{Assignment, VersionRef},
 };
 
-/// Layout that this program writes.
-const SCHEMA: i64 = 1;
-/// Oldest layout whose programs can open what this one writes.
-const MIN_READER: i64 = 1;
 /// Messages kept while the site is away; beyond it the oldest that tell of no failure go first.
 const OUTBOX_MAX: i64 = 10_000;
-
-const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS kept (topic TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS versions (version TEXT PRIMARY KEY, notes TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, failure INTEGER NOT NULL, message TEXT NOT NULL);
-";
 
 /// The point's database failed.
 #[derive(Debug, thiserror::Error)]
@@ -77,53 +69,39 @@ impl Notes {
 /// The point's database.
 #[derive(Debug)]
 pub(super) struct Store {
-    connection: Mutex<Connection>,
+    database: Mutex<Database>,
     outbox: String,
     trouble: Mutex<Trouble>,
 }
 
 impl Store {
-    /// Opens or makes it.
+    /// Opens or makes it. On a full disk what it holds can be read.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        durable::prepare_private(path).map_err(StoreError::Directory)?;
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // A message that was queued must survive a power cut.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(TABLES)?;
-        let number = |topic| -> Result<Option<i64>, StoreError> {
-            Ok(kept(&connection, topic)?.and_then(|value| value.parse().ok()))
-        };
-        if number("minReader")?.is_some_and(|min_reader| min_reader > SCHEMA) {
-            return Err(StoreError::Newer { schema: number("schema")?.unwrap_or_default() });
+        let (database, failed) = Database::open(path)?;
+        let outbox = kept(&database, "outbox")?.unwrap_or_default();
+        let mut trouble = Trouble::default();
+        if let Some(error) = failed {
+            tracing::error!(%error, "the distribution point's disk is full: it serves what it has and keeps nothing new");
+            trouble.failed(failure(true, &error));
         }
-        keep(&connection, "schema", &SCHEMA.to_string())?;
-        keep(&connection, "minReader", &MIN_READER.to_string())?;
-        let outbox = match kept(&connection, "outbox")? {
-            Some(outbox) => outbox,
-            None => {
-                let outbox = uuid::Uuid::new_v4().simple().to_string();
-                keep(&connection, "outbox", &outbox)?;
-                outbox
-            }
-        };
-        Ok(Self { connection: Mutex::new(connection), outbox, trouble: Mutex::default() })
+        Ok(Self { database: Mutex::new(database), outbox, trouble: Mutex::new(trouble) })
     }
 
     /// Writes something, and notes how that went.
     fn write(&self, f: impl FnOnce(&mut Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let written = f(&mut self.lock());
+        let (written, is_full) = {
+            let mut database = self.lock();
+            let written = database.for_writing().and_then(f);
+            let is_full = matches!(&written, Err(StoreError::Sqlite(error)) if database.is_full(error));
+            (written, is_full)
+        };
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match &written {
             Ok(()) => trouble.succeeded(),
-            Err(StoreError::Sqlite(error)) => trouble.failed(Failure {
-                at_ms: clock::now_unix_ms(),
-                is_full: error.sqlite_error_code() == Some(ErrorCode::DiskFull),
-                why: error.to_string(),
-            }),
+            Err(StoreError::Sqlite(error)) => trouble.failed(failure(is_full, error)),
             Err(_) => {}
         }
         written
@@ -139,8 +117,8 @@ impl Store {
         format!("{}-aloud", self.outbox)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Database> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The outbox's name: another one after a loss of state.
@@ -248,12 +226,16 @@ impl Store {
     }
 }
 
-fn kept(connection: &Connection, topic: &str) -> Result<Option<String>, StoreError> {
+fn failure(is_full: bool, error: &rusqlite::Error) -> Failure {
+    Failure { at_ms: clock::now_unix_ms(), is_full, why: error.to_string() }
+}
+
+pub(super) fn kept(connection: &Connection, topic: &str) -> Result<Option<String>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT value FROM kept WHERE topic = ?1")?;
     Ok(statement.query_row([topic], |row| row.get(0)).optional()?)
 }
 
-fn keep(connection: &Connection, topic: &str, value: &str) -> Result<(), StoreError> {
+pub(super) fn keep(connection: &Connection, topic: &str, value: &str) -> Result<(), StoreError> {
     connection.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2)", [topic, value])?;
     Ok(())
 }

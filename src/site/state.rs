@@ -119,7 +119,11 @@ impl StateDirectory {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
         let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER, site: site.clone() };
         let text = serde_json::to_vec(&marker).unwrap_or_default();
-        durable::replace(&path.join(MARKER), &text, 0o600).map_err(failed)?;
+        let marker = path.join(MARKER);
+        // On a full disk nothing is written that is there.
+        if fs::read(&marker).ok().as_deref() != Some(&*text) {
+            durable::replace(&marker, &text, 0o600).map_err(failed)?;
+        }
         Ok(Self { path, site, _lock: lock })
     }
 

@@ -181,7 +181,6 @@ fn a_point_whose_own_database_is_full_tells_it_once() {
         return;
     }
     let mut fleet = fleet(&[("dp-1", 32)]);
-    // On a full disk it could not even start.
     fleet.world.until("it has told of its new disk", |_| {
         let systems = fleet.status()["sites"][0]["systems"].take();
         let ours = |one: &&Value| one["system"] == "dp-1" && one["totalKib"].as_u64().is_some_and(|kib| kib < 64 << 10);
@@ -205,6 +204,40 @@ fn a_point_whose_own_database_is_full_tells_it_once() {
     ran(&fleet, "client-1", 3);
     ran(&fleet, "client-2", 3);
     assert_eq!(told(&fleet), ["DiskFull"]);
+    is_whole(&mut fleet, 3);
+}
+
+#[test]
+fn a_point_that_is_started_on_a_full_disk_serves_says_so_and_recovers() {
+    if !inside("full_disk::a_point_that_is_started_on_a_full_disk_serves_says_so_and_recovers", MAY_MOUNT) {
+        return;
+    }
+    let mut fleet = fleet(&[("dp-1", 32)]);
+    fleet.world.until("it has told of its new disk", |_| {
+        let systems = fleet.status()["sites"][0]["systems"].take();
+        let ours = |one: &&Value| one["system"] == "dp-1" && one["totalKib"].as_u64().is_some_and(|kib| kib < 64 << 10);
+        systems.as_array().into_iter().flatten().any(|one| ours(&one))
+    });
+    // Ended in good order, so that nothing that writing needs is left beside its database, and filled to the last byte.
+    fleet.world.stop("dp-1");
+    let ballast = fill(&fleet.world.path("dp-1"));
+    fleet.world.start("dp-1");
+    said(&fleet, "dp-1", &["disk is full", "serves what it has"]);
+    said(&fleet, "dp-1", &["the distribution point serves"]);
+    let tells = |one: &Value| one["text"].to_string().contains("dp-1 cannot write its database");
+    fleet.world.until("the site hears of it", |_| {
+        fleet.messages().iter().any(|one| tells(one) && one["reason"] == "DiskFull")
+    });
+    holds(&fleet, "dp-1", 1);
+    fleet.publish(2);
+    ran(&fleet, "client-1", 2);
+    ran(&fleet, "client-2", 2);
+    empty(&ballast);
+    holds(&fleet, "dp-1", 2);
+    fleet.publish(3);
+    holds(&fleet, "dp-1", 3);
+    ran(&fleet, "client-1", 3);
+    ran(&fleet, "client-2", 3);
     is_whole(&mut fleet, 3);
 }
 
