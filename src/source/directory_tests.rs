@@ -11,7 +11,6 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::content::path::PathError;
-use crate::model::reason::Reason;
 
 /// Several ticks of any clock a local file system has.
 const SHORT: Duration = Duration::from_millis(20);
@@ -397,24 +396,4 @@ fn each_snapshot_of_a_moving_tree_is_one_instant() {
     for digest in distinct {
         assert!(place.library.missing(&place.library.manifest(digest).unwrap()).is_empty());
     }
-}
-
-/// As the export of a commit leaves them: in the source, and in place of it.
-#[test]
-fn what_a_commit_has_no_bytes_of_is_named_as_what_it_is() {
-    let place = Place::new();
-    place.write("file", b"");
-    for (name, what) in [("module", StandIn::Submodule), ("big.iso", StandIn::LfsPointer)] {
-        symlink(what.text(), place.source().join(name)).unwrap();
-    }
-    let Err(error) = place.snapshot() else { panic!("accepted") };
-    assert_eq!(error.reason(), Reason::SourceRefused);
-    let text = error.to_string();
-    assert!(text.contains("\"module\" (a git submodule; commit its files themselves)"), "{text}");
-    assert!(text.contains("\"big.iso\" (a Git LFS pointer; commit the file itself)"), "{text}");
-
-    let opened = open_directory("source/module/sub", place.dir.path(), &[], &Guarded::system());
-    let Err(error) = opened else { panic!("opened") };
-    assert!(error.to_string().contains("module\" (a git submodule; "), "{error}");
-    assert_eq!(error.reason(), Reason::SourceRefused);
 }
