@@ -35,7 +35,8 @@ pub(super) struct Site {
     /// Name of the Site object and of the built-in points
     #[arg(long, value_name = "NAME", default_value = "main", value_parser = site_name)]
     site: String,
-    /// Address for clients and other points (enrolment is on the next port); port 0 takes free ones
+    /// Address for clients and other points (enrolment is on the next port); port 0 takes free ones, and the
+    /// same ones at every later start
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// Address at which the cluster's users reach the fleet's rows

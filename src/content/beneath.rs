@@ -8,8 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::stand_in::StandIn;
-
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 /// Access by owner only.
@@ -102,13 +100,6 @@ impl Dir {
         self.in_parent(relative.as_ref(), |parent, name| {
             Ok(rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
         })
-    }
-
-    /// What the link `relative` stands for. One that is gone meanwhile was a link.
-    pub(crate) fn stand_in(&self, relative: impl AsRef<Path>) -> StandIn {
-        let text =
-            self.in_parent(relative.as_ref(), |parent, name| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
-        text.map_or(StandIn::SymbolicLink, |text| StandIn::of(OsStr::from_bytes(text.as_bytes())))
     }
 
     /// The names in it, sorted, without `.` and `..`; at most `limit` and one more, so that the caller sees an excess.

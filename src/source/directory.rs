@@ -17,7 +17,7 @@ use rustix::fs::FileType;
 
 use super::error::{Refusal, SnapshotError, Why};
 use super::guarded::Guarded;
-use super::walk::{Stamp, Tree};
+use super::walk::{self, Stamp, Tree};
 use crate::content::beneath::Dir;
 use crate::content::copy::{for_each, hash};
 use crate::content::digest::Hasher;
@@ -89,7 +89,7 @@ fn stand_in(root: &Dir, inside: &Path) -> Option<Refusal> {
     let plain: PathBuf = inside.components().filter(|part| *part != Component::CurDir).collect();
     let mut ways = plain.ancestors().filter(|way| !way.as_os_str().is_empty());
     let link = ways.find(|way| root.stat(way).is_ok_and(is_link))?;
-    let what = root.stand_in(link);
+    let what = walk::stand_in(root, link);
     (what != StandIn::SymbolicLink).then(|| Refusal { path: link.display().to_string(), why: Why::Link(what) })
 }
 

@@ -8,7 +8,6 @@ use std::os::unix::net::UnixListener;
 
 use super::*;
 use crate::content::path::PathError;
-use crate::model::reason::Reason;
 
 #[path = "moving_tests.rs"]
 mod moving;
@@ -227,24 +226,4 @@ fn only_permitted_places_are_opened() {
     for path in ["link", "link/x", "file", "missing"] {
         assert!(matches!(open(path), Err(SnapshotError::Unavailable { .. })), "{path}");
     }
-}
-
-/// As the export of a commit leaves them: in the source, and in place of it.
-#[test]
-fn what_a_commit_has_no_bytes_of_is_named_as_what_it_is() {
-    let place = Place::new();
-    place.write("file", b"");
-    for (name, what) in [("module", StandIn::Submodule), ("big.iso", StandIn::LfsPointer)] {
-        symlink(what.text(), place.source().join(name)).unwrap();
-    }
-    let Err(error) = place.snapshot() else { panic!("accepted") };
-    assert_eq!(error.reason(), Reason::SourceRefused);
-    let text = error.to_string();
-    assert!(text.contains("\"module\" (a git submodule; commit its files themselves)"), "{text}");
-    assert!(text.contains("\"big.iso\" (a Git LFS pointer; commit the file itself)"), "{text}");
-
-    let opened = open_directory("source/module/sub", place.dir.path(), &[], &Guarded::system());
-    let Err(error) = opened else { panic!("opened") };
-    assert!(error.to_string().contains("module\" (a git submodule; "), "{error}");
-    assert_eq!(error.reason(), Reason::SourceRefused);
 }

@@ -174,7 +174,13 @@ impl fmt::Display for Roots<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::{
+        content::beneath::Dir,
+        source::{Guarded, directory::open_directory, listing},
+    };
 
     #[test]
     fn what_is_too_much_and_what_may_pass_have_reasons_of_their_own() {
@@ -182,5 +188,25 @@ mod tests {
         assert_eq!(too_many.reason(), Reason::LimitExceeded);
         let missing = SnapshotError::Library(ContentError::Missing(crate::content::digest::Digest::of(b"x")));
         assert_eq!(missing.reason(), Reason::ProgressingWithRetry);
+    }
+
+    /// As the export of a commit leaves them: in the source, and in place of it.
+    #[test]
+    fn what_a_commit_has_no_bytes_of_is_named_as_what_it_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let source = scratch.path().join("source");
+        std::fs::create_dir(&source).unwrap();
+        for (name, what) in [("module", StandIn::Submodule), ("big.iso", StandIn::LfsPointer)] {
+            symlink(what.text(), source.join(name)).unwrap();
+        }
+        let refused = listing(Dir::open(&source).unwrap()).unwrap_err();
+        assert_eq!(refused.reason(), Reason::SourceRefused);
+        let text = refused.to_string();
+        assert!(text.contains("\"module\" (a git submodule; commit its files themselves)"), "{text}");
+        assert!(text.contains("\"big.iso\" (a Git LFS pointer; commit the file itself)"), "{text}");
+
+        let refused = open_directory("source/module/sub", scratch.path(), &[], &Guarded::system()).unwrap_err();
+        assert!(refused.to_string().contains("module\" (a git submodule; "), "{refused}");
+        assert_eq!(refused.reason(), Reason::SourceRefused);
     }
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
@@ -155,7 +157,7 @@ impl Tree {
                 }
                 Err(e) => return Err(e),
             },
-            FileType::Symlink => Why::Link(directory.stand_in(name)),
+            FileType::Symlink => Why::Link(stand_in(directory, name)),
             FileType::Fifo => Why::Fifo,
             FileType::Socket => Why::Socket,
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => Why::Device,
@@ -179,6 +181,13 @@ impl Tree {
         let at = differing(&self.refused, &later.refused)?;
         self.refused.get(at).or(later.refused.get(at)).map(|refusal| refusal.path.clone())
     }
+}
+
+/// What the link `relative` stands for. One that is gone meanwhile was a link.
+pub(super) fn stand_in(directory: &Dir, relative: impl AsRef<Path>) -> StandIn {
+    let text =
+        directory.in_parent(relative.as_ref(), |parent, name| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
+    text.map_or(StandIn::SymbolicLink, |text| StandIn::of(OsStr::from_bytes(text.as_bytes())))
 }
 
 fn child(parent: Option<&SafePath>, name: &str) -> Result<SafePath, PathError> {
