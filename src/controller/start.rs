@@ -2,8 +2,13 @@
 
 use std::{future::Future, sync::Arc};
 
-use futures::FutureExt;
-use kube::runtime::{Controller, reflector::Store};
+use futures::{FutureExt, StreamExt};
+use kube::runtime::{
+    Controller, WatchStreamExt,
+    reflector::{self, Store},
+    watcher::{Event, watcher},
+};
+use tokio::sync::Notify;
 
 use super::{
     Reconciled,
@@ -15,6 +20,27 @@ use crate::api::{
     advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
     distribution::Distribution, distribution_point::DistributionPoint, package::Package, program::Program, site::Site,
 };
+
+/// What every controller is made with.
+struct Make<'a> {
+    client: &'a kube::Client,
+    gone: &'a Arc<Notify>,
+}
+
+impl Make<'_> {
+    fn controller<K: Reconciled>(&self) -> (Controller<K>, Store<K>) {
+        let (store, writer) = reflector::store();
+        let events = reflector::reflector(writer, watcher(kube::Api::all(self.client.clone()), watch_config()));
+        let gone = self.gone.clone();
+        let events = events.inspect(move |event| {
+            // A list that was had anew may lack what was there before.
+            if matches!(event, Ok(Event::Delete(_) | Event::InitDone)) {
+                gone.notify_one();
+            }
+        });
+        (Controller::for_stream(events.applied_objects(), store.clone()), store)
+    }
+}
 
 /// All controllers, made but not running: their stores and nudges go into the [`Context`] first.
 pub struct Controllers {
@@ -30,22 +56,18 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Makes all controllers.
+    /// Makes all controllers. What is gone has no reconcile that could say so: `gone` is told when a watch has delivered it.
     #[must_use]
-    pub fn new(client: &kube::Client) -> (Self, Stores, Nudges) {
-        fn make<K: Reconciled>(client: &kube::Client) -> (Controller<K>, Store<K>) {
-            let controller = Controller::new(kube::Api::all(client.clone()), watch_config());
-            let store = controller.store();
-            (controller, store)
-        }
-        let (site, sites) = make(client);
-        let (point, points) = make(client);
-        let (config, configs) = make(client);
-        let (package, packages) = make(client);
-        let (program, programs) = make(client);
-        let (distribution, distributions) = make(client);
-        let (collection, collections) = make(client);
-        let (advertisement, advertisements) = make(client);
+    pub fn new(client: &kube::Client, gone: &Arc<Notify>) -> (Self, Stores, Nudges) {
+        let make = Make { client, gone };
+        let (site, sites) = make.controller();
+        let (point, points) = make.controller();
+        let (config, configs) = make.controller();
+        let (package, packages) = make.controller();
+        let (program, programs) = make.controller();
+        let (distribution, distributions) = make.controller();
+        let (collection, collections) = make.controller();
+        let (advertisement, advertisements) = make.controller();
         let (nudges, nudged) = nudge::channel();
         let stores = Stores { sites, points, configs, packages, programs, distributions, collections, advertisements };
         let all = Self { site, point, config, package, program, distribution, collection, advertisement, nudged };
