@@ -9,7 +9,10 @@ use std::{
 };
 
 use axum::middleware::from_fn_with_state;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -112,13 +115,22 @@ async fn act(
     };
     health.vitals.starts();
     let holder = cluster.as_ref().map(|cluster| cluster.holder.clone());
+    // From now on, and by itself: to open a large state takes longer than a Lease lasts.
+    let mut kept = JoinSet::new();
+    if let Some(holder) = holder.clone() {
+        kept.spawn(async move { holder.keep().await });
+    }
     let done = async {
         let parts = Parts::open(&options, cluster).await?;
         let listeners = Listeners::bind(&options).await?;
         // On the heap: the future of a whole site is large.
         Box::pin(assemble(options, places, parts, listeners, health, ready, shutdown)).await
     };
-    let done = done.await;
+    let done = tokio::select! {
+        done = done => done,
+        Some(_) = kept.join_next() => Err(SiteError::LeaseLost),
+    };
+    kept.shutdown().await;
     if let Some(holder) = holder {
         holder.give_back().await;
     }
@@ -194,6 +206,7 @@ async fn assemble(
     }
 
     // What controllers, offer manager and points share.
+    let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (controllers, stores, nudges) = Controllers::new(&client);
     let (evaluated_sender, evaluated) = watch::channel(Arc::default());
     let (published_sender, published) = watch::channel(Arc::default());
@@ -207,7 +220,6 @@ async fn assemble(
     });
     let compiling = Arc::<tokio::sync::RwLock<()>>::default();
     let source_watch = Arc::new(SourceWatch::new());
-    let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let Places { source, roots, notice } = places;
     if source.is_none() {
         // What others write is in force as it is; relative sources lie beneath the first root.
@@ -356,7 +368,6 @@ async fn assemble(
     let device_limits = Limits { body_bytes_max: REPORT_BYTES_MAX, ..limits };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = lost(holder.as_ref()) => Err(SiteError::LeaseLost),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
@@ -383,12 +394,4 @@ fn served_rows(objects: &ObjectsIn, listeners: &Listeners, authority: &Certifica
     let ObjectsIn::Cluster { pod, .. } = objects else { return None };
     let port = listeners.api.local_addr().ok()?.port().into();
     Some(FleetStatus { pod: pod.clone(), port, certificate_authority: authority.certificate_pem().to_owned() })
-}
-
-/// Ends when this instance may not act any more.
-async fn lost(holder: Option<&Holder>) {
-    match holder {
-        Some(holder) => holder.keep().await,
-        None => std::future::pending().await,
-    }
 }

@@ -149,6 +149,9 @@ impl Holder {
                     often
                 }
                 Ok(Ok(false)) => {
+                    if !self.tenure.holds() {
+                        break;
+                    }
                     self.tenure.lasts_until(asked);
                     tracing::error!("another instance has taken over this site");
                     return;

@@ -2,7 +2,7 @@
 
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
@@ -108,10 +108,13 @@ fn a_team_of_a_fresh_namespace_reaches_nobody_and_then_exactly_whom_it_is_grante
 
     // Taken back, and given for all.
     place.block_on(apply(&owner, "Site", "main", json!({"namespaces": [{"name": "other"}]}))).unwrap();
-    place.until("the offer is withdrawn", || place.log("web").contains("offer withdrawn"));
+    let withdrawn = |times| place.log("web").matches("offer withdrawn").count() == times;
+    place.until("the offer is withdrawn", || withdrawn(1));
     place.block_on(apply(&owner, "Site", "main", json!({"namespaces": [{"name": "*", "maxClients": 2}]}))).unwrap();
     place.until_lines(&["ran", "ran"]);
     assert!(place.log("db").contains("offer received"));
+    place.block_on(of(&owner, "Site").delete("main", &DeleteParams::default())).unwrap();
+    place.until("without the Site nobody says that anybody is reached", || withdrawn(2));
     place.block_on(apply(&owner, "Site", "main", json!({"namespaces": [{"name": "*", "maxClients": 1}]}))).unwrap();
     place.until("too many", || matches!(place.block_on(said(&team)), (reason, _, 0) if reason == "TooManyClients"));
 }

@@ -236,10 +236,23 @@ impl Place {
         self.until(&format!("{expected:?}"), || lines().lines().eq(expected.iter().copied()));
     }
 
+    /// The end of every process's log, for whoever reads a failure.
+    fn last_words(&self) -> String {
+        let files = fs::read_dir(&self.directory).unwrap().flatten().map(|entry| entry.path());
+        let logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let tail = |path: PathBuf| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let name = path.file_stem().unwrap_or_default().display();
+            format!("---- {name}\n{}\n", lines[lines.len().saturating_sub(20)..].join("\n"))
+        };
+        logs.filter(|path| !path.ends_with("audit.log")).map(tail).collect()
+    }
+
     pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds() {
-            assert!(Instant::now() < end, "not in time: {what}");
+            assert!(Instant::now() < end, "not in time: {what}\n{}", self.last_words());
             thread::sleep(LOOK);
         }
     }

@@ -1,6 +1,7 @@
 //! What the kinds promise: their rules, what never changes in them, whose clock their times follow, what `suspend` stops,
 //! and that a revision is taken as a whole.
 
+mod deleted;
 mod faulty;
 mod grants;
 mod reasons;
