@@ -93,21 +93,19 @@ impl Vitals {
         let database = timeout(ANSWER_MAX, organs.database.writable()).await.map_or_else(no_answer, |answer| {
             answer.map_err(|error| format!("it refuses writes: {:#}", anyhow::Error::from(error)))
         });
-        let api = match &organs.api {
-            Some(api) => timeout(ANSWER_MAX, api.writable()).await.unwrap_or_else(no_answer),
-            None => Ok(()),
-        };
         let evaluated = organs.evaluated.borrow().complete;
         let objects = evaluated.then_some(()).ok_or("not everything that is declared was seen and evaluated yet");
-        vec![
+        let mut checks = vec![
             ("lease", lease.map_err(str::to_owned)),
             ("start", Ok(())),
             ("disk", disk(&organs.state)),
             ("database", database),
-            ("api", api),
-            ("objects", objects.map_err(str::to_owned)),
-            ("watches", watches(&organs)),
-        ]
+        ];
+        if let Some(api) = &organs.api {
+            checks.push(("api", timeout(ANSWER_MAX, api.writable()).await.unwrap_or_else(no_answer)));
+        }
+        checks.extend([("objects", objects.map_err(str::to_owned)), ("watches", watches(&organs))]);
+        checks
     }
 
     /// Whether it would help to start it again.

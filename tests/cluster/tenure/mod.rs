@@ -37,7 +37,8 @@ fn a_copy_of_the_volume_takes_over_and_the_first_one_may_not_act_any_more() {
     });
     assert_eq!(second.asked("healthz").unwrap(), (200, "ok\n".into()), "to wait is no reason to be started again");
     second.until_it_serves();
-    let expected = "[+]lease ok\n[+]start ok\n[+]database ok\n[+]objects ok\n[+]watches ok\nreadyz check passed\n";
+    let expected =
+        "[+]lease ok\n[+]start ok\n[+]disk ok\n[+]database ok\n[+]objects ok\n[+]watches ok\nreadyz check passed\n";
     place.until("it is ready", || second.asked("readyz?verbose").is_some_and(|said| said == (200, expected.into())));
     assert!(second.log().contains("another instance serves this site"), "{}", second.log());
     assert_eq!(place.site()["status"]["epoch"], json!(epoch + 1));
