@@ -113,6 +113,7 @@ fn a_team_of_a_fresh_namespace_reaches_nobody_and_then_exactly_whom_it_is_grante
     place.block_on(apply(&owner, "Site", "main", json!({"namespaces": [{"name": "*", "maxClients": 2}]}))).unwrap();
     place.until_lines(&["ran", "ran"]);
     assert!(place.log("db").contains("offer received"));
+    place.until("it is offered again to the first, too", || place.log("web").matches("offer received").count() == 2);
     place.block_on(of(&owner, "Site").delete("main", &DeleteParams::default())).unwrap();
     place.until("without the Site nobody says that anybody is reached", || withdrawn(2));
     place.block_on(apply(&owner, "Site", "main", json!({"namespaces": [{"name": "*", "maxClients": 1}]}))).unwrap();
