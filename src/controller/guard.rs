@@ -53,7 +53,6 @@ pub struct Unreadable {
 /// One of them.
 pub(super) struct Finding {
     resource: ApiResource,
-    namespaced: bool,
     metadata: ObjectMeta,
     /// What is wrong, in the words of the decoder.
     error: String,
@@ -90,7 +89,6 @@ impl Unreadable {
                 self.uids().insert(unread.metadata.uid.clone().unwrap_or_default());
                 let finding = Finding {
                     resource: ApiResource::erase::<K>(&()),
-                    namespaced: unread.metadata.namespace.is_some(),
                     metadata: unread.metadata.clone(),
                     error: unread.error,
                 };
@@ -233,7 +231,7 @@ pub(super) async fn tell(client: Client, mut findings: mpsc::Receiver<Finding>) 
 
 async fn write(client: &Client, finding: &Finding) -> Result<(), kube::Error> {
     let name = finding.metadata.name.as_deref().unwrap_or_default();
-    let objects: Api<DynamicObject> = match finding.metadata.namespace.as_deref().filter(|_| finding.namespaced) {
+    let objects: Api<DynamicObject> = match finding.metadata.namespace.as_deref() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &finding.resource),
         None => Api::all_with(client.clone(), &finding.resource),
     };

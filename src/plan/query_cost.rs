@@ -22,17 +22,9 @@ impl Lengths {
     /// A well-filled machine: what a query must bear to be accepted at all.
     pub(super) const USUAL: Self = Self { packages: 2_000, addresses: 8, disks: 8, labels: 16, facts: 100 };
 
-    const fn longest(&self) -> u64 {
-        let mut longest = 16;
-        let all = [self.packages, self.addresses, self.disks, self.labels, self.facts];
-        let mut at = 0;
-        while at < all.len() {
-            if all[at] > longest {
-                longest = all[at];
-            }
-            at += 1;
-        }
-        longest
+    /// The longest of them, or of what a client has besides.
+    fn longest(&self) -> u64 {
+        [16, self.packages, self.addresses, self.disks, self.labels, self.facts].into_iter().max().unwrap_or_default()
     }
 }
 

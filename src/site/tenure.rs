@@ -243,10 +243,14 @@ pub(super) async fn outlast<T, F>(ask: impl Fn() -> F + Send) -> Result<T, kube:
 where
     F: Future<Output = Result<T, kube::Error>> + Send,
 {
+    let mut told = false;
     loop {
         match ask().await {
             Err(error) if passes(&error) => {
-                tracing::warn!(%error, "the API server does not answer; asked again until it does");
+                if !told {
+                    tracing::warn!(%error, "the API server does not answer; asked again until it does");
+                    told = true;
+                }
                 sleep(LOOK).await;
             }
             answered => return answered,
