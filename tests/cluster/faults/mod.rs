@@ -6,7 +6,11 @@ mod proxy;
 use std::{thread, time::Duration};
 
 use axum::http::{Method, StatusCode};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 
 use self::proxy::{Faults, Proxy};
@@ -201,7 +205,7 @@ fn an_object_that_cannot_be_read_says_so_and_hides_no_other() {
 }
 
 #[test]
-fn a_right_or_a_definition_that_is_missing_is_named_and_stops_only_what_needs_it() {
+fn a_right_that_is_missing_is_named_and_stops_only_what_needs_it() {
     let Some(api) = RealApi::start() else { return };
     let (proxy, place) = behind(&api);
     let missing = vec![(Method::PATCH, "/programs/tool/status"), (Method::GET, "/clientagentconfigs")];
@@ -221,6 +225,29 @@ fn a_right_or_a_definition_that_is_missing_is_named_and_stops_only_what_needs_it
     // Granted, it is made up for without a restart.
     proxy.set(Faults::default());
     place.until("it is said", || place.object("Program", "tool")["status"]["observedGeneration"] == 1);
+}
+
+#[test]
+fn a_definition_that_is_missing_is_named_and_waited_for() {
+    let Some(api) = RealApi::start() else { return };
+    let (_proxy, place) = behind(&api);
+    let definitions: Api<CustomResourceDefinition> = Api::all(place.block_on(api.client(&ADMIN, "default")));
+    let name = "clientagentconfigs.waybill.dev";
+    place.block_on(definitions.delete(name, &DeleteParams::default())).unwrap();
+    place.until("it is gone", || place.block_on(definitions.get_opt(name)).unwrap().is_none());
+    let mut site = Instance::start(&place, "first", &[]);
+    place.until("it is named with the remedy", || {
+        let said = site.log();
+        said.contains(&format!("no definition {name}")) && said.contains("waybill crds apply")
+    });
+    site.until_it_serves();
+    place.switch_to(&site);
+    place.declare();
+
+    let own = waybill::api::crds().into_iter().find(|one| one.metadata.name.as_deref() == Some(name)).unwrap();
+    place.block_on(definitions.create(&PostParams::default(), &own)).unwrap();
+    let _agent = place.join(&site, "client", &json!({}));
+    place.until_lines(&["ran 1"]);
 }
 
 #[test]
