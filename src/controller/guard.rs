@@ -75,6 +75,12 @@ impl Unreadable {
         self.uids().contains(uid)
     }
 
+    /// Whether there are any: such an object may be missing where all are counted.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.uids().is_empty()
+    }
+
     fn uids(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.uids.lock().unwrap_or_else(PoisonError::into_inner)
     }

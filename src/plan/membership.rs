@@ -139,27 +139,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::platform::Platform, wire::inventory::Inventory};
-
-    fn client(id: &str, ring: &str) -> ClientFacts {
-        ClientFacts {
-            id: id.into(),
-            labels: [("ring".to_owned(), ring.to_owned())].into(),
-            inventory: Inventory {
-                hostname: format!("host-{id}"),
-                platform: Platform {
-                    os: Some("linux".into()),
-                    distribution: Some("debian".into()),
-                    ..Platform::default()
-                },
-                cpus: 4,
-                addresses: vec!["10.1.0.7".into(), "192.0.2.1".into()],
-                packages: [("bash".to_owned(), "5.2".to_owned())].into(),
-                facts: [("role".to_owned(), serde_json::json!({"name": "kiosk"}))].into(),
-                ..Inventory::default()
-            },
-        }
-    }
+    use crate::plan::query::tests::client;
 
     fn rules(direct: &[&str], query: Option<&str>) -> Rules {
         Rules { direct: direct.iter().map(ToString::to_string).collect(), query: query.map(str::to_owned) }

@@ -232,11 +232,12 @@ fn values(fact: &serde_json::Value) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::platform::Platform;
 
-    fn client(id: &str, ring: &str) -> ClientFacts {
+    /// A machine with something of everything.
+    pub(in crate::plan) fn client(id: &str, ring: &str) -> ClientFacts {
         ClientFacts {
             id: id.into(),
             labels: [("ring".to_owned(), ring.to_owned())].into(),

@@ -178,7 +178,7 @@ impl Signals {
             distributions.wait_until_ready().await?;
             packages.wait_until_ready().await
         };
-        if listed.await.is_err() {
+        if listed.await.is_err() || self.stores.unreadable.any() {
             return;
         }
         let declared = Declared {

@@ -175,17 +175,22 @@ fn full_points_access_points_and_clients_wait_for_room_and_hold_nobody_up() {
     is_whole(&mut fleet, 3);
 }
 
+/// Waits until the point has told of its small disk.
+fn told_of_disk(fleet: &Fleet) {
+    fleet.world.until("it has told of its new disk", |_| {
+        let systems = fleet.status()["sites"][0]["systems"].take();
+        let ours = |one: &&Value| one["system"] == "dp-1" && one["totalKib"].as_u64().is_some_and(|kib| kib < 64 << 10);
+        systems.as_array().into_iter().flatten().any(|one| ours(&one))
+    });
+}
+
 #[test]
 fn a_point_whose_own_database_is_full_tells_it_once() {
     if !inside("full_disk::a_point_whose_own_database_is_full_tells_it_once", MAY_MOUNT) {
         return;
     }
     let mut fleet = fleet(&[("dp-1", 32)]);
-    fleet.world.until("it has told of its new disk", |_| {
-        let systems = fleet.status()["sites"][0]["systems"].take();
-        let ours = |one: &&Value| one["system"] == "dp-1" && one["totalKib"].as_u64().is_some_and(|kib| kib < 64 << 10);
-        systems.as_array().into_iter().flatten().any(|one| ours(&one))
-    });
+    told_of_disk(&fleet);
     let ballast = fill(&fleet.world.path("dp-1"));
     fleet.publish(2);
     let told = |fleet: &Fleet| {
@@ -213,11 +218,7 @@ fn a_point_that_is_started_on_a_full_disk_serves_says_so_and_recovers() {
         return;
     }
     let mut fleet = fleet(&[("dp-1", 32)]);
-    fleet.world.until("it has told of its new disk", |_| {
-        let systems = fleet.status()["sites"][0]["systems"].take();
-        let ours = |one: &&Value| one["system"] == "dp-1" && one["totalKib"].as_u64().is_some_and(|kib| kib < 64 << 10);
-        systems.as_array().into_iter().flatten().any(|one| ours(&one))
-    });
+    told_of_disk(&fleet);
     // Ended in good order, so that nothing that writing needs is left beside its database, and filled to the last byte.
     fleet.world.stop("dp-1");
     let ballast = fill(&fleet.world.path("dp-1"));

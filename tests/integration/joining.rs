@@ -16,6 +16,17 @@ fn id(world: &World) -> String {
     session["id"].as_str().unwrap_or_default().to_owned()
 }
 
+/// A site, and a client of it on which a program has run.
+fn with_a_client_that_has_run() -> World {
+    let mut world = World::new();
+    world.package("tool", 1);
+    world.advertise("tool");
+    world.start("site");
+    world.join(&["client"]);
+    world.until("it has run", |world| world.lines().get("tool 1") == Some(&1));
+    world
+}
+
 #[test]
 fn a_machine_that_starts_before_its_site_waits_and_a_refusal_ends_it() {
     let mut world = World::new();
@@ -40,12 +51,7 @@ fn a_machine_that_starts_before_its_site_waits_and_a_refusal_ends_it() {
 
 #[test]
 fn a_copied_state_is_noticed_and_shown() {
-    let mut world = World::new();
-    world.package("tool", 1);
-    world.advertise("tool");
-    world.start("site");
-    world.join(&["client"]);
-    world.until("it has run", |world| world.lines().get("tool 1") == Some(&1));
+    let mut world = with_a_client_that_has_run();
     let clients = |world: &World| world.list("/apis/fleet.waybill.dev/v1alpha1/clients");
     world.until("its outcome is known", |world| {
         let rows = world.list("/apis/fleet.waybill.dev/v1alpha1/namespaces/default/clientstatuses");
@@ -74,12 +80,7 @@ fn a_copied_state_is_noticed_and_shown() {
 
 #[test]
 fn a_damaged_identity_is_named_and_a_new_join_file_mends_it() {
-    let mut world = World::new();
-    world.package("tool", 1);
-    world.advertise("tool");
-    world.start("site");
-    world.join(&["client"]);
-    world.until("it has run", |world| world.lines().get("tool 1") == Some(&1));
+    let mut world = with_a_client_that_has_run();
     for (file, damaged) in [("session.json", Some(&b"\xff{"[..])), ("device.key", None), ("session.json", Some(b""))] {
         world.stop("client");
         let old = id(&world);
