@@ -1,7 +1,7 @@
 //! Who asks, and what they may do. Three kinds of identity with fixed rules; the same rules answer requests,
 //! SelfSubjectAccessReview and SelfSubjectRulesReview.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -124,7 +124,7 @@ pub(super) enum Authority {
     /// This server, by its own certificates and rules.
     Own(Access),
     /// A cluster's API server.
-    Cluster(Delegated),
+    Cluster(Arc<Delegated>),
 }
 
 impl Authority {

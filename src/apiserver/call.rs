@@ -10,6 +10,7 @@ use super::{
     answer,
     failure::Failure,
     fleet::Fleet,
+    front_proxy::Believed,
     kinds::{Kind, Kinds},
     negotiate::Form,
     options::Query,
@@ -23,6 +24,8 @@ pub(super) struct Server {
     pub(super) kinds: Kinds,
     pub(super) authority: Authority,
     pub(super) fleet: Option<Fleet>,
+    /// Where callers are handed on by a cluster's API server, and come no other way: whom to believe.
+    pub(super) front_proxy: Option<Believed>,
 }
 
 /// One resource request on its way.

@@ -186,6 +186,19 @@ impl Fleet {
         });
         Self { resources: self.resources, call }
     }
+
+    /// The same resources without the verbs that take away or change: whatever a cluster does to all of its resources by itself,
+    /// it does not do to these.
+    pub(super) fn reading_and_asking(self) -> Self {
+        let narrowed = |mut resource: FleetResource| {
+            let harmless = |verb: &&str| matches!(*verb, "get" | "list" | "create");
+            // Harmless ones come first; if they did not, fewer would be served.
+            let count = resource.verbs.iter().take_while(|verb| harmless(verb)).count();
+            resource.verbs = &resource.verbs[..count];
+            resource
+        };
+        Self { resources: self.resources.into_iter().map(narrowed).collect(), call: self.call }
+    }
 }
 
 impl fmt::Debug for Fleet {

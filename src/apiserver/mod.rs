@@ -50,6 +50,7 @@ mod write;
 
 pub mod credentials;
 pub mod fleet;
+pub mod front_proxy;
 mod serve;
 
 use std::{path::PathBuf, sync::Arc};
@@ -63,6 +64,7 @@ pub use store::OpenError;
 
 use access::{Access, Authority, User};
 use call::Server;
+use front_proxy::Believed;
 use kinds::Kinds;
 use store::Store;
 
@@ -134,11 +136,32 @@ impl ApiServer {
                 definitions::publish(&store, &crds).map_err(failed)?;
                 Authority::Own(Access::new(kinds.iter().map(|k| k.group.clone())))
             }
-            Callers::Cluster(client) => Authority::Cluster(delegated::Delegated::new(client)),
+            Callers::Cluster(client) => Authority::Cluster(Arc::new(delegated::Delegated::new(client))),
         };
-        let server = Arc::new(Server { store: Arc::new(store), kinds, authority, fleet: options.fleet });
+        let server =
+            Arc::new(Server { store: Arc::new(store), kinds, authority, fleet: options.fleet, front_proxy: None });
         tokio::spawn(housekeeping::keep(Arc::downgrade(&server)));
         Ok(ApiServer { server })
+    }
+
+    /// The same rows for users of the cluster whom its API server hands on, and for nobody else: reading and asking alone, for a
+    /// resource that could be deleted there would be by every namespace that goes.
+    ///
+    /// # Errors
+    /// [`OpenError::Definition`] if the rows cannot be served, or if callers are not a cluster's.
+    pub fn aggregated(&self, front_proxy: Believed) -> Result<ApiServer, OpenError> {
+        let failed = |name, reason| OpenError::Definition { name, reason };
+        let Authority::Cluster(cluster) = &self.server.authority else {
+            return Err(failed("the fleet API".into(), "no cluster's API server hands anybody on".into()));
+        };
+        let rows = self.server.fleet.clone().map(fleet::Fleet::reading_and_asking);
+        let more = rows.as_ref().map(fleet::kinds).transpose();
+        let more = more.map_err(|(name, reason)| failed(name, reason))?.unwrap_or_default();
+        let kinds = Kinds::new(vec![], &[], more).map_err(|e| failed(e.name, e.reason))?;
+        let (store, authority) = (self.server.store.clone(), Authority::Cluster(cluster.clone()));
+        Ok(ApiServer {
+            server: Arc::new(Server { store, kinds, authority, fleet: rows, front_proxy: Some(front_proxy) }),
+        })
     }
 
     /// A client in this process; its default namespace is `default`.
@@ -160,8 +183,9 @@ impl ApiServer {
         self.server.store.writable().await.map_err(|refusal| refusal.to_string())
     }
 
-    /// Serves https on `listener` until `shutdown` is cancelled. `tls` is [`ServerTls::kubernetes`]: who shows no
-    /// certificate reaches health and version only.
+    /// Serves https on `listener` until `shutdown` is cancelled. `tls` is [`ServerTls::kubernetes`], where who shows no
+    /// certificate reaches health and version only; [`ServerTls::anybody`] beside a cluster; [`ServerTls::front_proxy`] for
+    /// [`ApiServer::aggregated`].
     pub async fn serve(self, listener: tokio::net::TcpListener, tls: ServerTls, shutdown: CancellationToken) {
         serve::serve(self.server, listener, tls, shutdown).await;
     }

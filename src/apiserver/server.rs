@@ -66,7 +66,14 @@ impl Server {
                 return Err(Failure::unauthorized());
             }
             (Authority::Own(_), None) => User::anonymous(),
-            (Authority::Cluster(cluster), _) => cluster.user(&parts.headers).await?.unwrap_or_else(User::anonymous),
+            (Authority::Cluster(cluster), shown) => match &self.front_proxy {
+                Some(proxy) => {
+                    let proxy = proxy.borrow().clone();
+                    let user = shown.and_then(|shown| proxy.handed_on(&shown, &parts.headers));
+                    user.ok_or_else(Failure::unauthorized)?
+                }
+                None => cluster.user(&parts.headers).await?.unwrap_or_else(User::anonymous),
+            },
         };
         match route {
             Route::Other(page) => {

@@ -147,7 +147,7 @@ async fn act<W: Way>(action: &str, named: &Named<W>, out: &mut impl Write) -> Re
 
 impl<W: Way> Label<W> {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
-        let client = self.site.rows().await?;
+        let client = self.site.changing_rows().await?;
         let id = client_id::<W>(&client, &self.client).await?;
         let clients = fleet(&client, "Client", None);
         let before = clients.get(&id).await.map_err(said)?;

@@ -49,6 +49,14 @@ pub(super) trait Way: clap::Args {
     /// # Errors
     /// If there is no way to them.
     async fn rows(&self) -> Result<Client>;
+
+    /// A client for the fleet's rows that may also change and delete them.
+    ///
+    /// # Errors
+    /// As for [`Way::rows`].
+    async fn changing_rows(&self) -> Result<Client> {
+        self.rows().await
+    }
 }
 
 /// Which site is meant.

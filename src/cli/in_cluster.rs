@@ -1,6 +1,7 @@
 //! How people's verbs reach a site whose objects live in a cluster. What is declared comes from the cluster's API server, to which
-//! they are who kubectl says. Rows and actions come from the site itself, through a port of its pod that the API server forwards;
-//! there they are a ServiceAccount, by a token that was made for the site and is good for nothing else.
+//! they are who kubectl says. Rows and actions come the same way where they are a part of the cluster's API; otherwise, and to
+//! change rows, from the site itself, through a port of its pod that the API server forwards. There people are a ServiceAccount,
+//! by a token that was made for the site and is good for nothing else.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,10 @@ use serde_json::json;
 
 use super::{cluster::said, connection::Way, forward, release::namespaced};
 use crate::{
-    api::site::{FleetStatus, Site},
+    api::{
+        FLEET_GROUP, VERSION,
+        site::{FleetStatus, Site},
+    },
     apiserver::AUDIENCE,
     transport::{install_crypto, kubernetes},
 };
@@ -70,6 +74,16 @@ impl Way for InCluster {
     }
 
     async fn rows(&self) -> Result<Client> {
+        if self.server.is_none() && self.service_account().is_none() {
+            let cluster = self.objects().await?;
+            if hands_rows_on(&cluster).await? {
+                return Ok(cluster);
+            }
+        }
+        self.changing_rows().await
+    }
+
+    async fn changing_rows(&self) -> Result<Client> {
         let config = self.config().await?;
         let own_namespace = config.default_namespace.clone();
         let cluster = Client::try_from(config)?;
@@ -99,7 +113,10 @@ impl Way for InCluster {
 impl InCluster {
     async fn config(&self) -> Result<Config> {
         install_crypto();
-        Ok(kubernetes::config(self.kubeconfig.as_deref(), self.context.as_deref()).await?)
+        let mut config = kubernetes::config(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        // The library would ask a server that is down again for minutes, without a word to whoever waits.
+        config.default_retry = false;
+        Ok(config)
     }
 
     /// Where the site serves its rows, as its object says.
@@ -112,9 +129,14 @@ impl InCluster {
         })
     }
 
+    /// The account that was given.
+    fn service_account(&self) -> Option<&str> {
+        self.service_account.as_deref().filter(|given| !given.is_empty())
+    }
+
     /// Namespace and name of the account to be; in `usual` unless another namespace is given.
     fn account(&self, usual: &str) -> Result<(String, String)> {
-        let Some(given) = self.service_account.as_deref().filter(|given| !given.is_empty()) else {
+        let Some(given) = self.service_account() else {
             bail!(
                 "say which ServiceAccount you are at the site, with --service-account or in WAYBILL_SERVICE_ACCOUNT; whoever \
                  owns the site makes one for you"
@@ -124,6 +146,19 @@ impl InCluster {
             true => namespaced(given).map_err(anyhow::Error::msg),
             false => Ok((usual.to_owned(), given.to_owned())),
         }
+    }
+}
+
+/// Whether the cluster's API server has the fleet's rows from the site.
+async fn hands_rows_on(cluster: &Client) -> Result<bool> {
+    match cluster.list_api_group_resources(&format!("{FLEET_GROUP}/{VERSION}")).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(said(error)).with_context(|| {
+            format!(
+                "the fleet's rows are a part of the cluster's API, and the site does not answer there                  (kubectl get apiservice {VERSION}.{FLEET_GROUP}); with --service-account it is asked itself"
+            )
+        }),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::duration::Span,
-    site::{self, Listen, ObjectsIn, Options, Served},
+    site::{self, Aggregate, Listen, ObjectsIn, Options, Served},
 };
 
 /// Serve a site whose objects live in a Kubernetes cluster: controllers, distribution point and access point in one process
@@ -42,6 +42,14 @@ pub(super) struct Site {
     /// Address at which the cluster's users reach the fleet's rows
     #[arg(long, value_name = "ADDR")]
     api_listen: Option<SocketAddr>,
+    /// Make the rows a part of the cluster's own API: the Service that leads to --aggregate-listen. The APIService
+    /// v1alpha1.fleet.waybill.dev has to name it; the site gives it its authority
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = namespaced)]
+    aggregate: Option<(String, String)>,
+    /// Address at which the cluster's API server, and nobody else, gets the rows; by default on the third port after that
+    /// of --listen
+    #[arg(long, value_name = "ADDR", requires = "aggregate")]
+    aggregate_listen: Option<SocketAddr>,
     /// Address of health and metrics, which say nothing of the fleet
     #[arg(long, value_name = "ADDR")]
     health_listen: Option<SocketAddr>,
@@ -67,6 +75,12 @@ fn pod(text: &str) -> Result<String, String> {
     namespaced(text).map(|(namespace, name)| format!("{namespace}/{name}"))
 }
 
+/// Port 0, any free port, stays so.
+fn third_port_after(devices: SocketAddr) -> SocketAddr {
+    let port = devices.port();
+    SocketAddr::new(devices.ip(), if port == 0 { 0 } else { port.saturating_add(3) })
+}
+
 impl Site {
     /// Runs until the process is asked to stop.
     ///
@@ -90,8 +104,12 @@ impl Site {
         let mut listen = self.listen.map_or_else(Listen::default, Listen::new);
         listen.api = self.api_listen.unwrap_or(listen.api);
         listen.health = self.health_listen.unwrap_or(listen.health);
+        let aggregate = self.aggregate.map(|service| {
+            let listen = self.aggregate_listen.unwrap_or_else(|| third_port_after(listen.devices));
+            Aggregate { service, listen }
+        });
         Options {
-            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt, pod: self.pod },
+            objects: ObjectsIn::Cluster { kubeconfig: self.kubeconfig, adopt: self.adopt, pod: self.pod, aggregate },
             name: Some(self.site),
             listen,
             advertise: self.advertise,

@@ -153,7 +153,7 @@ impl<W: Way> List<W> {
 
 impl<W: Way> Revoke<W> {
     async fn run(self, out: &mut impl Write) -> Result<u8> {
-        let client = self.site.rows().await?;
+        let client = self.site.changing_rows().await?;
         let tokens = fleet(&client, "EnrolmentToken", None);
         tokens.delete(&self.name, &DeleteParams::default()).await.map_err(said)?;
         writeln!(out, "{} is revoked", self.name)?;

@@ -7,10 +7,11 @@ use tokio::net::TcpListener;
 
 use super::{
     error::SiteError,
-    options::{Endpoints, Options},
+    options::{Endpoints, ObjectsIn, Options},
     state::StateDirectory,
 };
 use crate::{
+    api::site::FleetStatus,
     content::{Digest, durable},
     controller::context::SiteIdentity,
     trust::ca::CertificateAuthority,
@@ -21,6 +22,8 @@ pub(super) struct Listeners {
     pub(super) api: TcpListener,
     pub(super) devices: TcpListener,
     pub(super) enrolment: TcpListener,
+    /// For the API server of a cluster, if it hands requests on.
+    pub(super) aggregated: Option<TcpListener>,
 }
 
 /// What was served at the last start. Where a free port is asked for it is that one, which others know by now, if it is still
@@ -44,7 +47,15 @@ impl Listeners {
         let listen = &options.listen;
         let api = ("the Kubernetes API", "--api-listen, or all of them with --listen");
         let joining = ("joining, on the port after that of --listen,", "--listen");
+        let aggregated = match &options.objects {
+            ObjectsIn::Cluster { aggregate: Some(aggregate), .. } => {
+                let what = ("the cluster's API server", "--aggregate-listen");
+                Some(bind(aggregate.listen, None, what).await?)
+            }
+            ObjectsIn::Cluster { .. } | ObjectsIn::Here => None,
+        };
         Ok(Self {
+            aggregated,
             api: bind(listen.api, port(|last| &last.api_url), api).await?,
             devices: bind(listen.devices, port(|last| &last.device_url), ("clients and points", "--listen")).await?,
             enrolment: bind(listen.enrolment, port(|last| &last.enrolment_url), joining).await?,
@@ -96,6 +107,10 @@ fn reachable(listener: &TcpListener, advertise: &[String]) -> Result<String, Sit
 pub(super) fn names(options: &Options, listeners: &Listeners) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     names.extend(options.advertise.iter().cloned());
+    if let ObjectsIn::Cluster { aggregate: Some(aggregate), .. } = &options.objects {
+        let (namespace, name) = &aggregate.service;
+        names.push(format!("{name}.{namespace}.svc"));
+    }
     for listener in [&listeners.devices, &listeners.enrolment, &listeners.api] {
         names.extend(
             listener
@@ -135,4 +150,15 @@ pub(super) fn write_endpoints(state: &StateDirectory, endpoints: &Endpoints) -> 
     let path = state.join(Endpoints::FILE);
     let text = serde_json::to_vec_pretty(endpoints).unwrap_or_default();
     durable::replace(&path, &text, 0o600).map_err(|error| SiteError::Write(path, error))
+}
+
+/// What users of a cluster are told of the listener that is theirs.
+pub(super) fn served_rows(
+    objects: &ObjectsIn,
+    listeners: &Listeners,
+    authority: &CertificateAuthority,
+) -> Option<FleetStatus> {
+    let ObjectsIn::Cluster { pod, .. } = objects else { return None };
+    let port = listeners.api.local_addr().ok()?.port().into();
+    Some(FleetStatus { pod: pod.clone(), port, certificate_authority: authority.certificate_pem().to_owned() })
 }

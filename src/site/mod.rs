@@ -2,6 +2,7 @@
 //! access point and distribution point. The one place where shells meet.
 
 mod access_points;
+mod aggregated;
 mod builtin;
 mod claim;
 mod enrol;
@@ -32,6 +33,6 @@ mod watched;
 
 pub use self::{
     error::SiteError,
-    options::{Endpoints, Listen, ObjectsIn, Options, Served, Started},
+    options::{Aggregate, Endpoints, Listen, ObjectsIn, Options, Served, Started},
     serve::run,
 };

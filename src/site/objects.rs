@@ -110,6 +110,14 @@ impl Objects {
         }
     }
 
+    /// The rows beside a cluster, and a client of it that writes only while this instance may act.
+    pub(super) fn beside_cluster(&self) -> Option<(ApiServer, kube::Client)> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Cluster { client, rows } => Some((rows.clone(), client.clone())),
+        }
+    }
+
     /// The embedded API, if objects live in it.
     pub(super) fn embedded(&self) -> Option<ApiServer> {
         match self {

@@ -43,7 +43,18 @@ pub enum ObjectsIn {
         adopt: bool,
         /// The pod that this is, as `namespace/name`.
         pod: Option<String>,
+        /// How the fleet's rows become a part of the cluster's API; without it they are reached at [`Listen::api`] alone.
+        aggregate: Option<Aggregate>,
     },
+}
+
+/// How a cluster's API server reaches the fleet's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    /// Namespace and name of the Service that leads to `listen`.
+    pub service: (String, String),
+    /// Where it is waited for.
+    pub listen: SocketAddr,
 }
 
 /// The four listeners. Port 0 takes any free port.

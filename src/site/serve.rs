@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    aggregated::Aggregated,
     builtin::Builtin,
     claim,
     enrol::Enrolment,
@@ -23,7 +24,7 @@ use super::{
     first_grant::FirstGrant,
     fleet, health,
     intake::Intake,
-    listeners::{Listeners, bind_health, endpoints, names, write_endpoints},
+    listeners::{Listeners, bind_health, endpoints, names, served_rows, write_endpoints},
     objects::{Cluster, Objects},
     offers::OfferManager,
     options::{ObjectsIn, Options, Started},
@@ -42,7 +43,7 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    api::{self, site::FleetStatus},
+    api,
     cap::{self, Cap},
     clock,
     content::library::Library,
@@ -197,6 +198,7 @@ async fn assemble(
     let embedded = objects.embedded();
     let first_grant = objects.are_own().then(|| FirstGrant { client: sync_client.clone(), site: site.name.clone() });
     let names = names(&options, &listeners);
+    let beside_cluster = objects.beside_cluster();
     let lifetime = options.serving_lifetime;
     let api = objects.listener(state.path(), &endpoints.api_url, names.clone(), lifetime, &authority)?;
     write_endpoints(&state, &endpoints)?;
@@ -308,6 +310,7 @@ async fn assemble(
     let serving = Serving::new(authority.clone(), names, lifetime)?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
     let enrolment_tls = ServerTls::anybody(serving.certificate())?;
+    let aggregated = Aggregated::of(&options, listeners.aggregated, beside_cluster, serving.certificate(), &authority);
     let cap = Cap::new(published.clone(), Arc::new(intake.clone()));
     let device_routes = SiteRoutes {
         points,
@@ -380,6 +383,7 @@ async fn assemble(
         () = serving.keep() => Err(SiteError::Ended("certificate renewal")),
         () = refuse(database, refused_sender) => Err(SiteError::Ended("the list of refused devices")),
         () = api.serve(listeners.api, shutdown.clone()) => Err(SiteError::Ended("the Kubernetes API")),
+        done = Aggregated::run(aggregated, shutdown.clone()) => done.and(Err(SiteError::Ended("the aggregated API"))),
         () = serve(listeners.devices, devices_tls, device_routes, device_limits, allowed, shutdown.clone()) =>
             Err(SiteError::Ended("the device listener")),
         () = serve(listeners.enrolment, enrolment_tls, enrolment_routes, limits, anybody, shutdown.clone()) =>
@@ -387,11 +391,4 @@ async fn assemble(
     };
     // Parts end when the site is told to stop, and any of them may be the first to be heard of: that is no failure.
     if shutdown.is_cancelled() { Ok(()) } else { ended }
-}
-
-/// What users of a cluster are told of the listener that is theirs.
-fn served_rows(objects: &ObjectsIn, listeners: &Listeners, authority: &CertificateAuthority) -> Option<FleetStatus> {
-    let ObjectsIn::Cluster { pod, .. } = objects else { return None };
-    let port = listeners.api.local_addr().ok()?.port().into();
-    Some(FleetStatus { pod: pod.clone(), port, certificate_authority: authority.certificate_pem().to_owned() })
 }

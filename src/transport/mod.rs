@@ -19,6 +19,8 @@ mod activity;
 #[cfg(feature = "server")]
 mod admission;
 #[cfg(feature = "server")]
+pub mod authorities;
+#[cfg(feature = "server")]
 mod body;
 #[cfg(feature = "server")]
 pub mod file;

@@ -10,6 +10,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, We
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
+use super::authorities::CallersAuthorities;
 use super::peer::Identity;
 use crate::trust::device::DeviceKey;
 use crate::trust::identity::{IdentityError, PeerIdentity, UserIdentity, certificates};
@@ -76,7 +77,10 @@ fn certified(chain_pem: &str, key: &DeviceKey) -> Result<Arc<CertifiedKey>, TlsE
 enum Callers {
     Devices,
     Anybody,
+    /// Of the Kubernetes API.
     Users,
+    /// The API server of a cluster, which hands on what users want.
+    Proxy,
 }
 
 /// A listener's TLS configuration, and how it reads the callers' certificates.
@@ -121,6 +125,19 @@ impl ServerTls {
         Ok(Self::finish(config, Callers::Users))
     }
 
+    /// For the API server of a cluster alone, which hands on what its users want: without a certificate of these authorities
+    /// there is no connection.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn front_proxy(
+        certificate: Arc<ServingCertificate>,
+        authorities: Arc<CallersAuthorities>,
+    ) -> Result<Self, TlsError> {
+        let config = tls13(&provider())?.with_client_cert_verifier(authorities).with_cert_resolver(certificate);
+        Ok(Self::finish(config, Callers::Proxy))
+    }
+
     fn finish(mut config: ServerConfig, callers: Callers) -> Self {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -132,15 +149,18 @@ impl ServerTls {
     pub(super) fn identify(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Identity, IdentityError> {
         match (self.callers, chain.and_then(<[_]>::first)) {
             (Callers::Devices, Some(certificate)) => PeerIdentity::from_certificate(certificate).map(Identity::Device),
-            (Callers::Users, Some(certificate)) => UserIdentity::from_certificate(certificate).map(Identity::User),
-            // The handshake has refused this already; refused here too, whatever the library does one day.
+            (Callers::Users | Callers::Proxy, Some(certificate)) => {
+                UserIdentity::from_certificate(certificate).map(Identity::User)
+            }
+            // The handshake has refused these already; refused here too, whatever the library does one day.
             (Callers::Devices, None) => Err(IdentityError::NotADevice),
+            (Callers::Proxy, None) => Err(IdentityError::NotAUser),
             (Callers::Anybody, _) | (Callers::Users, None) => Ok(Identity::Anonymous),
         }
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

@@ -13,8 +13,18 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Its objects for a release `waybill` in namespace `default`, hooks included.
 pub(crate) fn rendered(helm: &Path) -> Vec<Value> {
+    rendered_with(helm, &[])
+}
+
+/// The same with values that are set otherwise.
+pub(crate) fn rendered_with(helm: &Path, values: &[&str]) -> Vec<Value> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/waybill");
-    let output = Command::new(helm).args(["template", "waybill", "--namespace=default"]).arg(chart).output().unwrap();
+    let mut command = Command::new(helm);
+    command.args(["template", "waybill", "--namespace=default"]).arg(chart);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    let output = command.output().unwrap();
     serde_yaml::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
 }
 

@@ -4,6 +4,7 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report; clippy knows only functions marked as tests")]
 
+mod aggregated;
 mod api_level;
 mod apiserver;
 mod chart;

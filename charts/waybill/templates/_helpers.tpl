@@ -102,6 +102,11 @@ spec:
         limits: {memory: 128Mi}
 {{- end -}}
 
+{{/* By this name a cluster knows who serves the group of the fleet's rows; there can be one. */}}
+{{- define "waybill.apiService" -}}
+v1alpha1.fleet.waybill.dev
+{{- end -}}
+
 {{/* The kinds of the group, in the places that name each. */}}
 {{- define "waybill.kinds" -}}
 [advertisements, clientagentconfigs, collections, distributionpoints, distributions, packages, programs, sites]

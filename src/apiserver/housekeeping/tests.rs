@@ -34,7 +34,7 @@ impl Kept {
         namespaces::prepare(&store).unwrap();
         let kinds = Kinds::new(builtin::kinds(), &[], vec![]).unwrap();
         let authority = Authority::Own(Access::new([]));
-        Kept { server: Server { store: Arc::new(store), kinds, authority, fleet: None }, directory }
+        Kept { server: Server { store: Arc::new(store), kinds, authority, fleet: None, front_proxy: None }, directory }
     }
 
     /// Ends, and opens the same database again.

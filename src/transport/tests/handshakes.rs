@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::*;
 use crate::content::Digest;
+use crate::transport::authorities::CallersAuthorities;
 use crate::transport::server::serve_plain;
 use crate::trust::identity::lifetime;
 
@@ -135,6 +136,32 @@ async fn users_of_the_api_may_come_without_a_certificate_but_not_with_a_foreign_
 
     let device = site.device(Role::Client, "c-1");
     assert!(api.client(&device).get(running.url("/whoami")).send().await.is_err(), "two authorities, not one");
+}
+
+#[tokio::test]
+async fn a_front_proxy_has_a_certificate_of_its_authorities_whichever_they_are_now() {
+    let (site, cluster, next) = (Site::new(), Site::new(), Site::new());
+    let proxy = |of: &Site| {
+        let key = DeviceKey::generate().unwrap();
+        let issued = of.ca.issue_user(&key, "front-proxy", "proxies", clock::now()).unwrap();
+        Device { key, chain_pem: issued.chain_pem }
+    };
+    let authorities = CallersAuthorities::new(cluster.ca.certificate_pem()).unwrap();
+    let tls = ServerTls::front_proxy(site.certificate.clone(), authorities.clone()).unwrap();
+    let running = start(tls, Limits::default()).await;
+    let url = || running.url("/whoami");
+    let gets_in = async |device: &Device| site.client(device).get(url()).send().await.is_ok();
+    assert!(site.joining().get(url()).send().await.is_err(), "nobody comes without one");
+    assert_eq!(text(&site.client(&proxy(&cluster)), url()).await, "front-proxy of proxies");
+    assert!(!gets_in(&proxy(&next)).await && !gets_in(&site.device(Role::Client, "c-1")).await);
+
+    // While the cluster replaces its authority it publishes both, then the new one.
+    let both = format!("{}{}", cluster.ca.certificate_pem(), next.ca.certificate_pem());
+    authorities.replace(&both).unwrap();
+    assert!(gets_in(&proxy(&cluster)).await && gets_in(&proxy(&next)).await);
+    authorities.replace(next.ca.certificate_pem()).unwrap();
+    assert!(!gets_in(&proxy(&cluster)).await && gets_in(&proxy(&next)).await);
+    assert!(authorities.replace("no certificate").is_err() && gets_in(&proxy(&next)).await, "the old ones stay");
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::FRONT_PROXY;
+
 /// A file of the scratch directory as an argument.
 fn file(directory: &Path, name: &str) -> String {
     directory.join(name).display().to_string()
@@ -42,6 +44,15 @@ pub(crate) fn kube_apiserver(directory: &Path, port: u16, etcd_url: &str) -> Vec
         format!("--audit-policy-file={}", file(directory, "audit-policy.json")),
         format!("--audit-log-path={}", file(directory, super::audit::LOG)),
         "--audit-log-mode=blocking".into(),
+        // As whom it calls servers of aggregated APIs, and what it tells them to believe.
+        format!("--proxy-client-cert-file={}", file(directory, "front-proxy.crt")),
+        format!("--proxy-client-key-file={}", file(directory, "front-proxy.key")),
+        format!("--requestheader-client-ca-file={}", file(directory, "front-proxy-ca.crt")),
+        format!("--requestheader-allowed-names={}", FRONT_PROXY.name),
+        "--requestheader-username-headers=X-Remote-User".into(),
+        "--requestheader-uid-headers=X-Remote-Uid".into(),
+        "--requestheader-group-headers=X-Remote-Group".into(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
     ]
 }
 

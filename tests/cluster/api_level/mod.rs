@@ -20,7 +20,7 @@ pub(crate) use certificates::Authority;
 pub(crate) use guardian::{AT_THE_END, Guardian};
 pub(crate) use kinds::definitions;
 pub(crate) use process::Process;
-pub(crate) use users::{ADMIN, CONTROLLER_MANAGER, ROOT, SYNC, User, VIEWER};
+pub(crate) use users::{ADMIN, CONTROLLER_MANAGER, FRONT_PROXY, ROOT, SYNC, User, VIEWER};
 
 /// A running API server with its store. It ends, with everything in its directory, when this is dropped or the process ends,
 /// however that comes about.

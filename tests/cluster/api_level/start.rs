@@ -7,8 +7,13 @@ use rcgen::KeyPair;
 use serde_json::json;
 
 use super::{
-    RealApi, arguments, audit, certificates::Authority, guardian::Guardian, kinds, process::Process, tools::Tools,
-    users::CONTROLLER_MANAGER,
+    RealApi, arguments, audit,
+    certificates::Authority,
+    guardian::Guardian,
+    kinds,
+    process::Process,
+    tools::Tools,
+    users::{CONTROLLER_MANAGER, FRONT_PROXY},
 };
 
 /// Longest wait for etcd; it takes a third of a second.
@@ -86,6 +91,8 @@ fn keys(directory: &Path) -> Result<Authority, String> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(text)?;
     let authority = Authority::new("test API").map_err(text)?;
     let serving = authority.serving(&["127.0.0.1", "localhost"]).map_err(text)?;
+    let proxies = Authority::new("test front proxy").map_err(text)?;
+    let front_proxy = proxies.user(&FRONT_PROXY).map_err(text)?;
     let accounts = KeyPair::generate().map_err(text)?;
     for (name, content) in [
         ("ca.crt", authority.certificate_pem.clone()),
@@ -93,6 +100,9 @@ fn keys(directory: &Path) -> Result<Authority, String> {
         ("serving.key", serving.key_pem),
         ("sa.key", accounts.serialize_pem()),
         ("sa.pub", accounts.public_key_pem()),
+        ("front-proxy-ca.crt", proxies.certificate_pem),
+        ("front-proxy.crt", front_proxy.certificate_pem),
+        ("front-proxy.key", front_proxy.key_pem),
         ("audit-policy.json", audit::policy().to_string()),
     ] {
         fs::write(directory.join(name), content).map_err(text)?;

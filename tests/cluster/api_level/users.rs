@@ -23,6 +23,8 @@ pub(crate) const ROOT: User = User { name: "test:root", group: Some("system:mast
 pub(crate) const VIEWER: User = User { name: "waybill:viewer", group: Some("waybill:viewers") };
 /// Git sync; may what the ClusterRole `waybill:sync` grants.
 pub(crate) const SYNC: User = User { name: "waybill:sync", group: None };
+/// As whom the API server calls servers of aggregated APIs; issued by an authority of its own.
+pub(crate) const FRONT_PROXY: User = User { name: "front-proxy-client", group: None };
 /// Collects what owners leave behind.
 pub(crate) const CONTROLLER_MANAGER: User = User { name: "system:kube-controller-manager", group: None };
 

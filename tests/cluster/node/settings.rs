@@ -28,8 +28,6 @@ const PROXY: User = User { name: "system:kube-proxy", group: None };
 const KUBELET: User = User { name: "system:node:node", group: Some("system:nodes") };
 /// As whom the API server calls the kubelet, for logs and exec.
 pub(super) const TO_KUBELET: User = User { name: "kube-apiserver-kubelet-client", group: Some("system:masters") };
-/// As whom it calls servers of aggregated APIs; issued by an authority of its own.
-pub(super) const FRONT_PROXY: User = User { name: "front-proxy-client", group: None };
 
 /// Whoever has a kubeconfig, with its file's name.
 pub(super) const KUBECONFIGS: [(&str, User); 4] = [
@@ -43,7 +41,7 @@ pub(super) fn etcd() -> Vec<String> {
     arguments::etcd(ETCD, ETCD_PEER)
 }
 
-/// As on the API level, and what nodes, pods and aggregation need besides.
+/// As on the API level, and what nodes and pods need besides.
 pub(super) fn kube_apiserver(directory: &Path) -> Vec<String> {
     let file = |name: &str| directory.join(name).display().to_string();
     let mut arguments = arguments::kube_apiserver(directory, 6443, &format!("http://127.0.0.1:{ETCD}"));
@@ -57,13 +55,6 @@ pub(super) fn kube_apiserver(directory: &Path) -> Vec<String> {
         "--kubelet-preferred-address-types=InternalIP".into(),
         format!("--kubelet-client-certificate={}", file("to-kubelet.crt")),
         format!("--kubelet-client-key={}", file("to-kubelet.key")),
-        format!("--requestheader-client-ca-file={}", file("front-proxy-ca.crt")),
-        format!("--requestheader-allowed-names={}", FRONT_PROXY.name),
-        "--requestheader-username-headers=X-Remote-User".into(),
-        "--requestheader-group-headers=X-Remote-Group".into(),
-        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
-        format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
-        format!("--proxy-client-key-file={}", file("front-proxy.key")),
     ]);
     arguments
 }

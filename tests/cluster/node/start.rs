@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use super::{Node, Process, place::Place, seconds, settings, tools};
-use crate::api_level::{AT_THE_END, Authority, Guardian, ROOT, audit};
+use crate::api_level::{AT_THE_END, Authority, FRONT_PROXY, Guardian, ROOT, audit};
 
 /// Longest wait for one part; a busy machine is slow.
 const LIMIT: Duration = seconds(120);
@@ -67,7 +67,7 @@ fn files(directory: &Path) -> Result<(), String> {
         (Authority::new("test API").map_err(text)?, Authority::new("test proxies").map_err(text)?);
     let serving = authority.serving(&settings::NAMES).map_err(text)?;
     let to_kubelet = authority.user(&settings::TO_KUBELET).map_err(text)?;
-    let front_proxy = proxies.user(&settings::FRONT_PROXY).map_err(text)?;
+    let front_proxy = proxies.user(&FRONT_PROXY).map_err(text)?;
     let accounts = rcgen::KeyPair::generate().map_err(text)?;
     fs::create_dir(directory.join("cni")).map_err(text)?;
     let mut files = vec![

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Helm, folder, name, of_kind, texts};
+use super::{Helm, folder, name, of_kind, only, texts};
 
 /// A right as `group/resource` or `group/resource:name`, with its verbs.
 type Table<'a> = &'a [(&'a str, &'a str)];
@@ -81,6 +81,34 @@ fn the_sites_account_may_do_what_the_table_says_and_nothing_else() {
     let own =
         [("coordination.k8s.io/leases", "create"), ("coordination.k8s.io/leases:waybill-site-main", "get update")];
     expect(role(&objects, "Role", "waybill"), &table("", &own));
+}
+
+#[test]
+fn rows_as_a_part_of_the_clusters_api_need_one_right_and_one_role_of_the_clusters_own() {
+    let Some(helm) = Helm::find() else { return };
+    let (without, with) = (helm.rendered(&[]), helm.rendered(&["fleetApi.enabled=true"]));
+    let own = |objects| rights(role(objects, "ClusterRole", "waybill:fleet:waybill"));
+    let mut expected = own(&without);
+    let verbs = ["get", "patch"].map(str::to_owned).into();
+    expected.insert("apiregistration.k8s.io/apiservices:v1alpha1.fleet.waybill.dev".into(), verbs);
+    assert_eq!(own(&with), expected);
+    let more: Vec<&Value> = with
+        .iter()
+        .filter(|object| !without.iter().any(|one| one["kind"] == object["kind"] && name(one) == name(object)))
+        .collect();
+    let more: Vec<String> =
+        more.iter().map(|object| format!("{} {}", object["kind"].as_str().unwrap(), name(object))).collect();
+    assert_eq!(
+        more,
+        ["Service waybill-api", "RoleBinding waybill:fleet:waybill", "APIService v1alpha1.fleet.waybill.dev"]
+    );
+    let elsewhere =
+        of_kind(&with, "RoleBinding").find(|binding| binding["metadata"]["namespace"] == "kube-system").unwrap();
+    assert_eq!(elsewhere["roleRef"]["name"], "extension-apiserver-authentication-reader");
+    // Nobody is believed to be the site before it has given its authority.
+    let spec = &only(&with, "APIService")["spec"];
+    assert!(spec.get("caBundle").is_none() && spec.get("insecureSkipTLSVerify").is_none(), "{spec}");
+    assert_eq!(spec["service"]["name"], "waybill-api");
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn everything_that_can_be_switched_on_renders() {
         r#"sources=[{"name":"share","claim":"packages","subPath":"a/b"}]"#,
         r#"image={"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","pullSecrets":[{"name":"s"}]}"#,
         "podDisruptionBudget.enabled=true",
+        "fleetApi.enabled=true",
         r#"networkPolicy.monitoring=[{"namespaceSelector":{}}]"#,
         r#"metrics={"serviceMonitor":{"enabled":true},"prometheusRule":{"enabled":true},"dashboard":{"enabled":true}}"#,
         r#"pod={"priorityClassName":"high","supplementalGroups":[3],"nodeSelector":{"a":"b"},"tolerations":[{"operator":"Exists"}]}"#,

@@ -25,7 +25,7 @@ fn peers() -> Vec<Peer> {
     ]
 }
 
-const PORTS: [u16; 7] = [53, 443, 6443, 7443, 7444, 7445, 7446];
+const PORTS: [u16; 8] = [53, 443, 6443, 7443, 7444, 7445, 7446, 7447];
 
 fn selects(selector: &Value, labels: &Value) -> bool {
     assert!(selector.get("matchExpressions").is_none(), "this test knows matchLabels only");
@@ -115,6 +115,18 @@ fn each_peer_may_be_narrowed_down() {
     assert_eq!(into, BTreeSet::from([(branch, 7444), (branch, 7445), ("Prometheus", 7446)]));
     assert_eq!(out, BTreeSet::from([("the API server", 6443)]));
     assert!(helm.rendered(&["networkPolicy.enabled=false"]).iter().all(|object| object["kind"] != "NetworkPolicy"));
+}
+
+#[test]
+fn the_api_server_comes_in_where_rows_are_a_part_of_its_api() {
+    let Some(helm) = Helm::find() else { return };
+    let (into, out) = pairs(&helm, &["fleetApi.enabled=true"]);
+    assert_eq!(into, everybody(&[7444, 7445, 7447]));
+    assert_eq!(out, everybody(&[443, 6443]));
+    let narrowed = r#"fleetApi={"enabled":true,"from":[{"ipBlock":{"cidr":"172.16.0.1/32"}}]}"#;
+    let (mut into, _) = pairs(&helm, &[narrowed]);
+    into.retain(|(_, port)| *port == 7447);
+    assert_eq!(into, BTreeSet::from([("the API server", 7447)]));
 }
 
 #[test]

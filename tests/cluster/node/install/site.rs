@@ -108,13 +108,18 @@ impl Drop for Site {
 impl Site {
     /// `None`, after saying so, where nobody asked for a node.
     pub(super) fn install() -> Option<Site> {
+        Self::install_with(&[])
+    }
+
+    /// The same with further values.
+    pub(super) fn install_with(values: &[&str]) -> Option<Site> {
         let node = Node::start()?;
         node.import(&image()).unwrap();
         node.apply("claim", CLAIM);
         let sources = node.volume("packages", RELEASE, "packages");
         node.volume("state", RELEASE, "waybill-state");
         let site = Site { node, sources, agents: Vec::new() };
-        site.helm("install", &[]).unwrap();
+        site.helm("install", values).unwrap();
         site.node.apply("people", PEOPLE);
         let granted = r#"--patch={"spec":{"namespaces":[{"name":"web","maxClients":1}]}}"#;
         let words = ["patch", "site", "main", "--type=merge", "--as=system:serviceaccount:web:owner", granted];

@@ -37,8 +37,13 @@ fn empty_machine(site: &Site) -> std::path::PathBuf {
 
 #[test]
 fn a_machine_gets_a_package_from_a_claim_and_a_killed_pod_neither_repeats_nor_forgets() {
-    let Some(mut site) = Site::install() else { return };
+    let Some(mut site) = Site::install_with(&["--set=fleetApi.enabled=true"]) else { return };
     site.join();
+    // Through the Service of the chart, as somebody who may.
+    let listed = site.node.wait("rows are a part of the API", PATIENCE, |node| {
+        node.kubectl(&["get", "clients", "--output=name", "--as=system:serviceaccount:web:owner"])
+    });
+    assert_eq!(listed.lines().count(), 1, "{listed}");
     build_deb(&site);
     let machine = empty_machine(&site);
     site.offer("hello", &format!(r#"["/usr/bin/dpkg", "--root={}", "--install", "hello.deb"]"#, machine.display()));
