@@ -24,7 +24,13 @@ mod query_cost;
 #[cfg(feature = "server")]
 mod query_fields;
 #[cfg(feature = "server")]
+mod query_flat;
+#[cfg(feature = "server")]
+mod query_pattern;
+#[cfg(feature = "server")]
 mod query_type;
+#[cfg(feature = "server")]
+mod query_view;
 #[cfg(feature = "server")]
 mod query_words;
 pub mod run;

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use cel::{Context, Program, Value};
-use serde::Serialize;
 
 use super::{
     free_names::first_unknown,
-    query_cost::{Lengths, STEPS_MAX, steps},
+    query_cost::{STEPS_MAX, Sizes, steps},
     query_fields::unknown_fields,
+    query_flat::{Flat, flat, variable},
+    query_pattern::{Patterns, patterns},
     query_type::never_boolean,
+    query_view::{ClientView, sizes},
     query_words,
 };
 use crate::wire::inventory::Inventory;
@@ -59,38 +61,17 @@ pub enum QueryError {
          multiply; nest fewer, or over shorter lists"
     )]
     TooCostly,
+    /// A pattern of `matches`.
+    #[error("{0}")]
+    Pattern(String),
 }
 
 /// A compiled query rule.
 #[derive(Debug)]
 pub struct Query {
     program: Program,
-}
-
-/// The client as queries see it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientView<'a> {
-    id: &'a str,
-    labels: &'a BTreeMap<String, String>,
-    hostname: &'a str,
-    os: OsView<'a>,
-    arch: &'a str,
-    kernel: &'a str,
-    agent_version: &'a str,
-    cpus: u32,
-    memory_bytes: u64,
-    disks: &'a [crate::wire::inventory::Disk],
-    addresses: &'a [String],
-    packages: &'a BTreeMap<String, String>,
-    facts: &'a BTreeMap<String, serde_json::Value>,
-}
-
-#[derive(Serialize)]
-struct OsView<'a> {
-    name: &'a str,
-    distribution: &'a str,
-    version: &'a str,
+    flat: Flat,
+    patterns: Patterns,
 }
 
 impl Query {
@@ -114,10 +95,12 @@ impl Query {
         if let Some(what) = never_boolean(program.expression()) {
             return Err(QueryError::NotBoolean(what));
         }
-        if steps(program.expression(), &Lengths::USUAL) > STEPS_MAX {
+        let patterns = patterns(program.expression()).map_err(QueryError::Pattern)?;
+        let flat = flat(program.expression());
+        if steps(&flat.expression, &Sizes::USUAL) > STEPS_MAX {
             return Err(QueryError::TooCostly);
         }
-        Ok(Self { program })
+        Ok(Self { program, flat, patterns })
     }
 
     /// What it asks for that no client has, a sentence each: see `query_fields`.
@@ -136,34 +119,23 @@ impl Query {
     }
 
     fn evaluate(&self, client: &ClientFacts) -> Result<bool, String> {
-        let steps = steps(self.program.expression(), &lengths(client));
+        let steps = steps(&self.flat.expression, &sizes(client));
         if steps > STEPS_MAX {
             return Err(format!(
                 "up to {steps} steps would be needed for what it says of itself, and {STEPS_MAX} are allowed"
             ));
         }
-        let platform = &client.inventory.platform;
-        let text = |value: &'_ Option<String>| value.clone().unwrap_or_default();
-        let (os, distribution, version, arch) =
-            (text(&platform.os), text(&platform.distribution), text(&platform.version), text(&platform.arch));
-        let view = ClientView {
-            id: &client.id,
-            labels: &client.labels,
-            hostname: &client.inventory.hostname,
-            os: OsView { name: &os, distribution: &distribution, version: &version },
-            arch: &arch,
-            kernel: &client.inventory.kernel,
-            agent_version: &client.inventory.agent_version,
-            cpus: client.inventory.cpus,
-            memory_bytes: client.inventory.memory_bytes,
-            disks: &client.inventory.disks,
-            addresses: &client.inventory.addresses,
-            packages: &client.inventory.packages,
-            facts: &client.inventory.facts,
-        };
         let mut context = Context::default();
-        context.add_variable("client", view).map_err(|error| error.to_string())?;
-        match self.program.execute(&context) {
+        self.patterns.add_to(&mut context);
+        let view = ClientView::of(client);
+        for field in &self.flat.fields {
+            let value = view.field(field).map_err(|error| error.to_string())?;
+            context.add_variable(variable(field), value).map_err(|error| error.to_string())?;
+        }
+        if self.flat.whole {
+            context.add_variable("client", &view).map_err(|error| error.to_string())?;
+        }
+        match context.resolve(&self.flat.expression) {
             Ok(Value::Bool(selected)) => Ok(selected),
             Ok(other) => Err(format!("the query gives {:?}, not true or false", other.type_of())),
             Err(error) => Err(query_words::failure(&error)),
@@ -208,27 +180,6 @@ fn end_of_text(letters: &[char], start: usize) -> usize {
         }
     }
     letters.len()
-}
-
-fn lengths(client: &ClientFacts) -> Lengths {
-    let inventory = &client.inventory;
-    let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-    Lengths {
-        packages: count(inventory.packages.len()),
-        addresses: count(inventory.addresses.len()),
-        disks: count(inventory.disks.len()),
-        labels: count(client.labels.len()),
-        facts: count(inventory.facts.len()) + inventory.facts.values().map(values).sum::<u64>(),
-    }
-}
-
-/// Values at any depth.
-fn values(fact: &serde_json::Value) -> u64 {
-    match fact {
-        serde_json::Value::Array(items) => 1 + items.iter().map(values).sum::<u64>(),
-        serde_json::Value::Object(members) => 1 + members.values().map(values).sum::<u64>(),
-        _ => 1,
-    }
 }
 
 #[cfg(test)]
@@ -307,6 +258,36 @@ pub(super) mod tests {
             (r"br'\'((", 2),
         ] {
             assert_eq!(signs(text), expected, "{text}");
+        }
+    }
+
+    /// A client that says of itself as much as an inventory takes costs no more than others, whatever is asked of it.
+    #[test]
+    fn a_talkative_client_is_no_burden() {
+        let mut talkative = client("c1", "x");
+        talkative.inventory.facts = [
+            ("a".to_owned(), serde_json::json!(vec![1; 32_000])),
+            ("s".to_owned(), serde_json::json!("a".repeat(65_000))),
+        ]
+        .into();
+        talkative.inventory.packages = (0..2_000).map(|n| (format!("package-{n}"), "1.0-1".to_owned())).collect();
+        let refused = |query: &str| Query::compile(query).unwrap().selects(&talkative).unwrap_err();
+        for query in [
+            "has(client.facts.a) && client.facts.a.all(x, !(2 in client.facts.a))",
+            "has(client.facts.a) && client.facts.a.all(x, client.facts.a == client.facts.a)",
+            r#"has(client.facts.s) && client.facts.a.all(x, client.facts.s.matches("^(a|aa)+$"))"#,
+            "has(client.facts.a) && client.facts.a.map(x, client.facts.s + client.facts.s).size() > 0",
+        ] {
+            assert!(refused(query).contains("steps would be needed"), "{query}");
+        }
+        for (query, expected) in [
+            ("2 in client.facts.a", false),
+            ("client.facts.a.exists(x, x == 2)", false),
+            (r#"client.facts.s.matches("^a+$")"#, true),
+            (r#"client.packages.filter(name, name.startsWith("package-1")).size() > 3"#, true),
+            (r#"client.packages.all(name, client.packages[name] == "1.0-1")"#, true),
+        ] {
+            assert_eq!(Query::compile(query).unwrap().selects(&talkative), Ok(expected), "{query}");
         }
     }
 

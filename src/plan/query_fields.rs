@@ -6,7 +6,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, L
 use crate::model::words;
 
 /// What a client has; see `ClientView`.
-const CLIENT: &[&str] = &[
+pub(super) const CLIENT: &[&str] = &[
     "id",
     "labels",
     "hostname",
