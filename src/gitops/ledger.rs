@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::kinds::ObjectKey;
+use super::{kinds::ObjectKey, live::LiveObject, load::Loaded};
 use crate::content::digest::Digest;
 
 /// The format written; a newer one is not read.
@@ -29,6 +29,24 @@ pub struct Owned {
     pub live: Digest,
     /// The object's identity in the API.
     pub uid: String,
+    /// Whether it was there when nothing was held back: what a revision brings does not make it look smaller what the same
+    /// revision removes.
+    #[serde(default = "settled")]
+    pub settled: bool,
+}
+
+/// What earlier versions wrote down.
+const fn settled() -> bool {
+    true
+}
+
+impl Owned {
+    /// An object that was applied, and whether it is settled already.
+    #[must_use]
+    pub fn applied(loaded: &Loaded, live: &LiveObject, settled: bool) -> Self {
+        let (file, uid) = (loaded.file.clone(), live.uid.clone());
+        Self { file, manifest: loaded.digest, live: live.digest, uid, settled }
+    }
 }
 
 /// All objects that this sync owns.
@@ -121,7 +139,8 @@ mod tests {
     use super::*;
 
     fn owned() -> Owned {
-        Owned { file: "a.yaml".to_owned(), manifest: Digest::of(b"m"), live: Digest::of(b"l"), uid: "u".to_owned() }
+        let (manifest, live) = (Digest::of(b"m"), Digest::of(b"l"));
+        Owned { file: "a.yaml".to_owned(), manifest, live, uid: "u".to_owned(), settled: false }
     }
 
     #[test]

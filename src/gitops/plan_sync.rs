@@ -104,7 +104,7 @@ pub fn plan(facts: &Facts<'_>, kinds: &Kinds) -> Plan {
     let mut removals: Vec<ObjectKey> = vanished.into_iter().collect();
     removals.sort_by_key(|key| (std::cmp::Reverse(kinds.rank(&key.kind)), key.clone()));
     let acknowledged = facts.acknowledged.iter().any(|written| acknowledges(written, facts.revision));
-    if is_guarded(removals.len(), owned) && !acknowledged {
+    if is_guarded(removals.len(), settled(facts, &removals)) && !acknowledged {
         plan.guard = Some(Guard { revision: Some(facts.revision.to_owned()), removals, owned });
     } else {
         let ready = removals.into_iter().filter(|key| !facts.pausing.contains(key) && !facts.unsettled.contains(key));
@@ -120,6 +120,13 @@ pub fn plan(facts: &Facts<'_>, kinds: &Kinds) -> Plan {
 #[must_use]
 pub fn is_guarded(removals: usize, owned: usize) -> bool {
     removals > 0 && (removals == owned || removals > GUARD_FLOOR.max(owned * GUARD_PERCENT / 100))
+}
+
+/// How many objects removals are held against: what is there besides that came while they were held back does not count.
+fn settled(facts: &Facts<'_>, removals: &[ObjectKey]) -> usize {
+    let removed: BTreeSet<&ObjectKey> = removals.iter().collect();
+    let is_settled = |key: &ObjectKey| facts.ledger.get(key).is_none_or(|owned| owned.settled);
+    owned(facts).filter(|key| is_settled(key) || removed.contains(key)).count()
 }
 
 /// The live objects that this sync owns: those it labelled, and those of its ledger whose label somebody took away.

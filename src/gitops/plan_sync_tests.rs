@@ -66,7 +66,7 @@ impl World {
             object["metadata"]["uid"] = json!(uid);
             object["spec"]["suspend"] = json!(false);
             let live = LiveObject::of(&serde_json::from_value(object).unwrap());
-            let owned = Owned { file: loaded.file.clone(), manifest: loaded.digest, live: live.digest, uid };
+            let owned = Owned::applied(&loaded, &live, true);
             world.ledger.insert(loaded.key.clone(), owned);
             world.live.insert(loaded.key, live);
         }
@@ -207,6 +207,19 @@ fn an_empty_tree_removes_nothing_by_itself() {
     world.manifests = declare(&[]);
     let plan = world.plan();
     assert_eq!((plan.remove.len(), plan.guard.map(|guard| guard.removals.len())), (0, Some(3)));
+}
+
+/// What a revision brings was applied when its removals are looked at again.
+#[test]
+fn what_comes_with_a_guarded_revision_does_not_make_it_harmless() {
+    let mut world = World::after(&[("a.yaml", many(0..40)), ("b.yaml", many(40..210))]);
+    world.manifests = declare(&[("b.yaml", many(40..210))]);
+    assert_eq!((world.plan().guard, world.plan().remove.len()), (None, 40), "one part of a large whole");
+    for number in 40..210 {
+        world.ledger.get_mut(&key(&format!("c{number}"))).unwrap().settled = false;
+    }
+    let plan = world.plan();
+    assert_eq!((plan.remove.len(), plan.guard.map(|guard| guard.removals.len())), (0, Some(40)));
 }
 
 #[test]

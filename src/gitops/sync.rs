@@ -283,6 +283,9 @@ impl Sync {
             }
         }
         plan.forget.iter().for_each(|key| drop(self.ledger.objects.remove(key)));
+        if plan.guard.is_none() {
+            self.ledger.objects.values_mut().for_each(|owned| owned.settled = true);
+        }
         if self.ledger.objects != before
             && let Err(error) = self.ledger.save()
         {
@@ -310,13 +313,8 @@ impl Sync {
             Ok((live, version)) => {
                 self.written.note(&loaded.key.kind, version);
                 self.failures.remove(&loaded.key);
-                let owned = Owned {
-                    file: loaded.file.clone(),
-                    manifest: loaded.digest,
-                    live: live.digest,
-                    uid: live.uid.clone(),
-                };
-                self.ledger.objects.insert(loaded.key.clone(), owned);
+                let settled = self.ledger.objects.get(&loaded.key).is_some_and(|owned| owned.settled);
+                self.ledger.objects.insert(loaded.key.clone(), Owned::applied(loaded, &live, settled));
                 self.live.put(loaded.key.clone(), live);
             }
             Err(error) => {

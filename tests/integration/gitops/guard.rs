@@ -112,3 +112,28 @@ async fn acknowledging_names_what_is_held() {
     let annotations = sites.get("main").await.unwrap().metadata.annotations.unwrap();
     assert_eq!(annotations[waybill::api::ACKNOWLEDGE_PRUNE_ANNOTATION], revision);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_with_a_revision_does_not_open_the_guard_for_what_it_removes() {
+    let Some(mut world) = World::new().await else { return };
+    world.write("site.yaml", SITE);
+    world.write("a.yaml", &collections(0..40));
+    world.commit();
+    world.serve_branch();
+    world.until(|state| state.objects == 41).await;
+
+    // Another branch altogether, by mistake; and what somebody commits on top of it.
+    fs::remove_file(world.fleet().join("a.yaml")).unwrap();
+    world.write("b.yaml", &collections(100..270));
+    world.commit();
+    let both = 41 + 170;
+    world.until(|state| state.guard.is_some() && state.objects == both).await;
+    world.write("README", "more");
+    let head = world.commit();
+    let state =
+        world.until(|state| state.guard.as_ref().is_some_and(|guard| guard.revision.as_ref() == Some(&head))).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!((state.guard.unwrap().removals.len(), world.names("Collection").await.len()), (40, both - 1));
+    world.acknowledge(&head).await;
+    world.until(|state| state.guard.is_none() && state.objects == 171).await;
+}
