@@ -34,6 +34,17 @@ pub(super) fn spoken_for(caller: User, headers: &HeaderMap) -> Result<User, Fail
     Ok(User { groups, ..wanted })
 }
 
+/// The caller of a server that lets nobody speak for another: what somebody in the cluster may do in another's name, its API server
+/// knows and this one cannot ask for.
+pub(super) fn speaks_for_itself(caller: User, headers: &HeaderMap) -> Result<User, Failure> {
+    let wanted = wanted(headers);
+    if wanted == User::default() {
+        return Ok(caller);
+    }
+    let why = format!("User {:?} cannot speak for others here (Impersonate headers); ask as yourself", caller.name);
+    Err(Failure::forbidden("", "users", &wanted.name, &why))
+}
+
 /// The groups of a user who is spoken for: those of a service account if none are named, and the one that says whether the user is
 /// known.
 fn groups(name: &str, mut groups: Vec<String>) -> Vec<String> {
@@ -98,6 +109,20 @@ mod tests {
     fn spoken(caller: &Identity, headers: &[(&'static str, &str)]) -> Result<User, Failure> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         spoken_for(User::from(caller), &headers)
+    }
+
+    #[test]
+    fn beside_a_cluster_everybody_speaks_for_himself() {
+        let headers = |of: &[(&'static str, &str)]| -> HeaderMap {
+            of.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        };
+        let admin = User::from(&Identity::Admin);
+        assert_eq!(speaks_for_itself(admin.clone(), &headers(&[])).unwrap(), admin);
+        for one in [("impersonate-user", "jane"), ("impersonate-group", "devs")] {
+            let refused = speaks_for_itself(admin.clone(), &headers(&[one])).unwrap_err();
+            assert_eq!(refused.code, 403);
+            assert!(refused.message.contains("ask as yourself"), "{}", refused.message);
+        }
     }
 
     #[test]

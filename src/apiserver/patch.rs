@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// More operations than this in one JSON patch are refused: each costs time, and no client needs as many.
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
+/// Bytes of JSON that the copies of one patch may add, as with the real server.
+const MAX_COPIED_BYTES: usize = 3 << 20;
 
 /// `object` after a merge patch given as the request's body.
 pub fn merge_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
@@ -37,10 +39,14 @@ pub fn json_patch(object: &Value, body: &[u8]) -> Result<Value, Failure> {
         )));
     }
     operations.iter().try_for_each(decodable)?;
-    let mut object = object.clone();
+    let (mut object, mut copied) = (object.clone(), 0);
     for mut operation in operations {
         complete(&mut operation, &object);
         let operation = serde_json::from_value(operation).map_err(|_| Failure::unprocessable())?;
+        copied += copied_bytes(&object, &operation);
+        if copied > MAX_COPIED_BYTES {
+            return Err(Failure::unprocessable());
+        }
         step(&mut object, operation)?;
     }
     super::decode::whole(&mut object);
@@ -84,6 +90,12 @@ fn complete(operation: &mut Value, object: &Value) {
             *path = format!("{parent}/{index}");
         }
     }
+}
+
+/// How many bytes of JSON an operation copies.
+fn copied_bytes(object: &Value, operation: &PatchOperation) -> usize {
+    let PatchOperation::Copy(copy) = operation else { return 0 };
+    object.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len())
 }
 
 /// Two liberties of the real server: a missing member passes a test for null, and `replace` of a missing member adds it.
@@ -140,6 +152,17 @@ mod tests {
         let out = patched(json!({"spec": {}}), json!([{"op": "replace", "path": "/spec/flag", "value": true}]));
         assert_eq!(out, Ok(json!({"spec": {"flag": true}})));
         assert_eq!(patched(json!({}), json!([{"op": "replace", "path": "/spec/flag", "value": true}])), Err(422));
+    }
+
+    /// Each copy of the whole into itself doubles it: a few kilobytes of operations would fill any memory.
+    #[test]
+    fn what_is_copied_has_a_limit() {
+        let object = json!({"metadata": {"a": "x".repeat(1000)}});
+        let copies = |count: usize| -> Value {
+            (0..count).map(|n| json!({"op": "copy", "from": "/metadata", "path": format!("/metadata/k{n}")})).collect()
+        };
+        assert!(patched(object.clone(), copies(10)).unwrap().to_string().len() > 1_000_000);
+        assert_eq!(patched(object, copies(40)), Err(422));
     }
 
     #[test]

@@ -72,7 +72,10 @@ impl Server {
                     let user = shown.and_then(|shown| proxy.handed_on(&shown, &parts.headers));
                     user.ok_or_else(Failure::unauthorized)?
                 }
-                None => cluster.user(&parts.headers).await?.unwrap_or_else(User::anonymous),
+                None => {
+                    let user = cluster.user(&parts.headers).await?.unwrap_or_else(User::anonymous);
+                    impersonation::speaks_for_itself(user, &parts.headers)?
+                }
             },
         };
         match route {
