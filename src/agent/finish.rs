@@ -68,7 +68,7 @@ impl Run {
     }
 
     fn key(&self) -> String {
-        self.run_dir.to_string_lossy().into_owned()
+        run::name_of(&self.run_dir)
     }
 
     fn about(&self) -> About {
@@ -278,11 +278,12 @@ fn output(run_dir: &Path) -> Option<String> {
 /// If it cannot; nothing may be started then.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), AgentError> {
     let found = run::recover(&shared.state).map_err(AgentError::Journal)?;
-    let known: Vec<String> = found.iter().map(|found| found.run_dir.to_string_lossy().into_owned()).collect();
-    for lost in shared.store.unfinished()?.iter().filter(|run_dir| !known.contains(run_dir)) {
+    let known: Vec<String> = found.iter().map(|found| run::name_of(&found.run_dir)).collect();
+    for lost in shared.store.unfinished()?.iter().filter(|name| !known.contains(name)) {
         // Its directory is gone: somebody removed it by hand. That it began is known, how it ended is not.
         let Some(past) = shared.store.run(lost)? else { continue };
-        let run = Run { run_dir: lost.into(), past, success_codes: vec![], for_dependency: true, user: None };
+        let run_dir = run::under_name(&shared.state, lost);
+        let run = Run { run_dir, past, success_codes: vec![], for_dependency: true, user: None };
         let end = State::Unknown(run::Lost { cause: LossCause::JournalDamaged, program_alive: false, begin: None });
         write_ended(shared, &run, &end, None)?;
     }
@@ -303,7 +304,7 @@ pub(super) async fn adopt(shared: &Arc<Shared>, run_dirs: &[PathBuf]) -> Result<
 }
 
 async fn take_up(shared: &Arc<Shared>, found: Recovered) -> Result<(), AgentError> {
-    let known = shared.store.run(&found.run_dir.to_string_lossy())?;
+    let known = shared.store.run(&run::name_of(&found.run_dir))?;
     if known.as_ref().is_some_and(|run| run.outcome.is_some()) {
         return Ok(());
     }

@@ -9,7 +9,10 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::outbox::{self, Report};
+use super::{
+    outbox::{self, Report},
+    run::name_of,
+};
 use crate::{
     content::durable,
     model::{identity::ProgramIdentity, reason::Reason, state::RunState},
@@ -114,6 +117,7 @@ impl Store {
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, value])?;
         }
         outbox::create_id(&connection)?;
+        name_runs(&connection)?;
         Ok(Self(Mutex::new(connection)))
     }
 
@@ -181,11 +185,11 @@ impl Store {
     }
 
     /// Writes a run and all that is to be reported of it together, and forgets the request that it honours once its program
-    /// has started or never will; the run by its directory, so that a second time changes the same row.
+    /// has started or never will; the run by its name ([`crate::agent::run::name_of`]), so that a second time changes the same row.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put_run(&self, run_dir: &str, run: &PastRun, reports: &[Report]) -> Result<(), StoreError> {
+    pub fn put_run(&self, name: &str, run: &PastRun, reports: &[Report]) -> Result<(), StoreError> {
         let program = run.key.program.to_string();
         let text = serde_json::to_string(run)?;
         self.with(|connection| {
@@ -193,7 +197,7 @@ impl Store {
             tx.execute(
                 "INSERT INTO runs (program, run_dir, run) VALUES (?1, ?2, ?3)
                  ON CONFLICT (run_dir) DO UPDATE SET run = excluded.run",
-                [&program, run_dir, &text],
+                [&program, name, &text],
             )?;
             tx.execute(
                 "DELETE FROM runs WHERE program = ?1 AND id NOT IN
@@ -216,14 +220,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn drop_run(&self, run_dir: &str) -> Result<(), StoreError> {
+    pub fn drop_run(&self, name: &str) -> Result<(), StoreError> {
         self.with(|connection| {
-            connection.execute("DELETE FROM runs WHERE run_dir = ?1", [run_dir])?;
+            connection.execute("DELETE FROM runs WHERE run_dir = ?1", [name])?;
             Ok(())
         })
     }
 
-    /// The directories of all runs that have not ended as far as is known.
+    /// The names of all runs that have not ended as far as is known.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -236,15 +240,14 @@ impl Store {
         })
     }
 
-    /// A run by its directory.
+    /// A run by its name.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn run(&self, run_dir: &str) -> Result<Option<PastRun>, StoreError> {
+    pub fn run(&self, name: &str) -> Result<Option<PastRun>, StoreError> {
         self.with(|connection| {
-            let text: Option<String> = connection
-                .query_row("SELECT run FROM runs WHERE run_dir = ?1", [run_dir], |row| row.get(0))
-                .optional()?;
+            let text: Option<String> =
+                connection.query_row("SELECT run FROM runs WHERE run_dir = ?1", [name], |row| row.get(0)).optional()?;
             Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
         })
     }
@@ -272,6 +275,21 @@ impl Store {
             rows.map(|text| Ok(serde_json::from_str(&text?)?)).collect()
         })
     }
+}
+
+/// Earlier versions kept runs by their directories, which are others once the state is moved: of two rows of one run the first
+/// stays.
+fn name_runs(connection: &Connection) -> Result<(), StoreError> {
+    let mut statement = connection.prepare("SELECT id, run_dir FROM runs WHERE run_dir LIKE '/%' ORDER BY id")?;
+    let rows = statement.query_map((), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    for (id, directory) in rows.collect::<Result<Vec<_>, _>>()? {
+        let name = name_of(Path::new(&directory));
+        let named = connection.execute("UPDATE OR IGNORE runs SET run_dir = ?2 WHERE id = ?1", params![id, name])?;
+        if named == 0 {
+            connection.execute("DELETE FROM runs WHERE id = ?1", [id])?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

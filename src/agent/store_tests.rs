@@ -43,6 +43,25 @@ fn past(program: &str) -> PastRun {
     }
 }
 
+/// As earlier versions left them, before the state was moved and after it.
+#[test]
+fn runs_that_were_kept_by_their_directories_are_named_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("agent.db");
+    let store = Store::open(&path).unwrap();
+    let (first, again) = (past("install"), PastRun { source_version: 2, ..past("install") });
+    store.put_run("/var/lib/here/runs/ab/1", &first, &[]).unwrap();
+    store.put_run("/var/lib/there/runs/ab/1", &again, &[]).unwrap();
+    store.put_run("/var/lib/there/runs/ab/2", &again, &[]).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.history(&first.key.program).unwrap(), [first.clone(), again.clone()]);
+        assert_eq!(store.unfinished().unwrap(), ["ab/1", "ab/2"]);
+        assert_eq!(store.run("ab/2").unwrap(), Some(again.clone()));
+    }
+}
+
 #[test]
 fn a_run_is_one_row_and_its_message_comes_with_it() {
     let scratch = tempfile::tempdir().unwrap();

@@ -157,8 +157,8 @@ fn tidy(shared: &Shared) -> Result<(), AgentError> {
     let Some(view) = View::load(shared, clock::now())? else { return Ok(()) };
     let unfinished = shared.store.unfinished()?;
     let mut keep: Vec<Digest> = view.records.values().filter_map(|record| record.content).collect();
-    for run_dir in &unfinished {
-        let intent = journal::read_intent(run_dir.as_ref()).map_err(AgentError::Journal)?;
+    for name in &unfinished {
+        let intent = journal::read_intent(&run::under_name(&shared.state, name)).map_err(AgentError::Journal)?;
         keep.extend(intent.and_then(|intent| intent.manifest_digest));
     }
     let limit = view.policy.body.config.cache_limit_bytes;

@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::point::stop_on_signal;
+use super::point::{self, stop_on_signal};
 use crate::{
     apiserver::{ApiServer, Callers, OpenError, Options, credentials::Credentials},
     clock,
-    content::private,
     gitops::document::describe,
+    site::state::StateDirectory,
     transport::{install_crypto, serving::Serving, tls::ServerTls},
     trust::ca::{SERVING_LIFETIME, USER_LIFETIME},
 };
@@ -42,13 +42,14 @@ impl Apiserver {
     /// # Errors
     /// If the state cannot be opened or the address cannot be listened on.
     pub(super) fn run(self) -> Result<()> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
+        point::serving(self.serve())
     }
 
     async fn serve(self) -> Result<()> {
         install_crypto();
         let Apiserver { state, listen, crds } = self;
-        let state = private::make(&state).context("the state directory cannot be used")?;
+        let opened = StateDirectory::open_as(&state, "waybill-apiserver")?;
+        let state = opened.path();
         let definitions = crds.as_deref().map(read_definitions).transpose()?;
         let crds = match &definitions {
             Some(read) => read.iter().map(|(_, document)| document.clone()).collect(),
@@ -69,7 +70,7 @@ impl Apiserver {
         let host =
             if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
         let url = format!("https://{host}");
-        let kubeconfigs = credentials.kubeconfigs(&state, &url)?;
+        let kubeconfigs = credentials.kubeconfigs(state, &url)?;
         let serving = Serving::new(credentials.authority().clone(), names, SERVING_LIFETIME)?;
         let tls = ServerTls::kubernetes(serving.certificate(), credentials.authority().certificate_pem())?;
         tracing::info!(%url, kubeconfig = %state.join("kubeconfig").display(), "the Kubernetes API is served");

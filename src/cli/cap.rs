@@ -1,11 +1,11 @@
 //! `waybill cap`: a client access point as a process of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Result;
-use tokio::{runtime::Builder, sync::watch};
+use tokio::sync::watch;
 
-use super::point::{Common, Point};
+use super::point::{Common, Point, serving};
 use crate::{
     cap::{Cap, relay::Relay, routes},
     transport::{
@@ -18,9 +18,6 @@ use crate::{
     trust::identity::Role,
     wire::inventory::SIGNED_INVENTORY_BYTES_MAX,
 };
-
-/// What is still under way when the process stops is left behind after this time; senders keep what was not acknowledged.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Run a client access point, which gives policy to clients and takes their status, also while the site is away
 #[derive(Debug, clap::Args)]
@@ -35,10 +32,7 @@ impl CapVerb {
     /// # Errors
     /// If it cannot join, or its state or address cannot be used.
     pub(super) fn run(self) -> Result<()> {
-        let runtime = Builder::new_multi_thread().enable_all().build()?;
-        let done = runtime.block_on(run(self.common));
-        runtime.shutdown_timeout(STOP_TIMEOUT);
-        done
+        serving(run(self.common))
     }
 }
 

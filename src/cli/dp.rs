@@ -1,11 +1,11 @@
 //! `waybill dp`: a distribution point as a process of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Result;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 
-use super::point::{Common, Point};
+use super::point::{Common, Point, serving};
 use crate::{
     dp::{Config, Dp, remote::Remote},
     transport::{
@@ -17,9 +17,6 @@ use crate::{
     },
     trust::identity::Role,
 };
-
-/// A copy that waits for the site's bytes is left behind after this time when the process stops; it is resumed later.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Run a distribution point, which serves package content to clients
 #[derive(Debug, clap::Args)]
@@ -34,10 +31,7 @@ impl DpVerb {
     /// # Errors
     /// If it cannot join, or its state or address cannot be used.
     pub(super) fn run(self) -> Result<()> {
-        let runtime = Builder::new_multi_thread().enable_all().build()?;
-        let done = runtime.block_on(run(self.common));
-        runtime.shutdown_timeout(STOP_TIMEOUT);
-        done
+        serving(run(self.common))
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +28,8 @@ use crate::{
     wire::enrol::{JOIN_FILE_BYTES_MAX, JoinFile},
 };
 
+/// Longest wait for what a server has given to other threads.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The port this process listened on last, in its state directory.
 const PORT_FILE: &str = "port";
 
@@ -143,6 +146,18 @@ fn read_join_file(path: &Path) -> Result<JoinFile> {
     }
     ensure!(!text.is_empty(), "the join file {} is empty", path.display());
     JoinFile::decode(&text).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// Runs a server to its end. What it has given to other threads, such as the reading of a large tree or a query over many
+/// clients, is not waited for: whatever is durable is so already.
+///
+/// # Errors
+/// What `work` says, or that there can be no threads.
+pub(super) fn serving(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    done
 }
 
 /// Cancels `shutdown` when the process is asked to stop.

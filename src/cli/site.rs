@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     messages::span,
-    point::stop_on_signal,
+    point::{self, stop_on_signal},
     release::namespaced,
     up::{listen_address, site_name},
 };
@@ -87,7 +87,7 @@ impl Site {
     /// # Errors
     /// If the site cannot start, or a part of it ends.
     pub(super) fn run(self) -> Result<()> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        point::serving(async {
             let (ready, _started) = oneshot::channel();
             let shutdown = CancellationToken::new();
             stop_on_signal(shutdown.clone())?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::point::stop_on_signal;
+use super::point::{self, stop_on_signal};
 use crate::{
     apiserver::metadata::{self, NameRule},
     model::duration::Span,
@@ -83,7 +83,7 @@ impl Up {
     /// # Errors
     /// If the site cannot start, or a part of it ends.
     pub(super) fn run(self) -> Result<()> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
+        point::serving(self.serve())
     }
 
     fn options(self) -> Options {

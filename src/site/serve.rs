@@ -36,7 +36,7 @@ use super::{
     signals::Signals,
     snapshot::Snapshots,
     sources,
-    state::StateDirectory,
+    state::{self, StateDirectory},
     sync,
     tenure::{self, Holder, Tenure},
     vitals::{Organs, Vitals},
@@ -156,7 +156,7 @@ struct Parts {
 
 impl Parts {
     async fn open(options: &Options, cluster: Option<Cluster>) -> Result<Self, SiteError> {
-        let state = StateDirectory::open(&options.state, options.name.as_deref())?;
+        let mut state = StateDirectory::open(&options.state, options.name.as_deref())?;
         let now = clock::now();
         let database = Database::open(&state.join("site.db"), now)?;
         if let (Some(cluster), ObjectsIn::Cluster { adopt, .. }) = (&cluster, &options.objects) {
@@ -167,10 +167,13 @@ impl Parts {
         let late = Arc::new(OnceLock::new());
         let fleet = fleet::Parts { database: database.clone(), site: site.clone(), late: late.clone() };
         let objects = Objects::open(options, cluster.as_ref(), &state, fleet::fleet(fleet))?;
+        let key = Arc::new(SiteKey::load_or_create(&state.join(state::SITE_KEY))?);
+        let authority = Arc::new(CertificateAuthority::load_or_create(&state.join("devices"), &site.name, now)?);
+        state.keep_keys()?;
         Ok(Self {
             library: Arc::new(Library::open(&state.join("library"))?),
-            key: Arc::new(SiteKey::load_or_create(&state.join("keys/site.key"))?),
-            authority: Arc::new(CertificateAuthority::load_or_create(&state.join("devices"), &site.name, now)?),
+            key,
+            authority,
             state,
             database,
             objects,

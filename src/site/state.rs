@@ -22,6 +22,15 @@ const MIN_READER: u32 = 1;
 const MARKER: &str = "state.json";
 /// What the marker says the directory is.
 const KIND: &str = "waybill-site";
+/// The key by which clients and points know the site's word.
+pub(super) const SITE_KEY: &str = "keys/site.key";
+/// The authority of everybody's certificates.
+const DEVICES_KEY: &str = "devices/ca.pem";
+/// What a site goes on without, and what that means.
+const LOST_WITH: [(&str, &str); 2] = [
+    ("site.db", "every client and point: they have to join anew; what distribution points report is taken back"),
+    ("api.db", "every object that no manifest declares"),
+];
 /// The name of a site that nobody named.
 pub(super) const FIRST_SITE: &str = "main";
 
@@ -65,12 +74,18 @@ pub enum StateError {
         /// Which site was to be started.
         asked: String,
     },
+    /// Keys that the site had are gone.
+    #[error(
+        "{0} is gone, and no client or point believes a site with another one: bring the file back from a backup of the state \
+         directory, or begin a new site with another --state, which everything then has to join"
+    )]
+    KeysGone(PathBuf),
     /// The marker cannot be read.
     #[error("{0} is damaged; restore it from a backup")]
     Damaged(PathBuf),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Marker {
     kind: String,
@@ -79,13 +94,16 @@ struct Marker {
     /// The name of the site, which never changes; for states of sites only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     site: Option<String>,
+    /// Whether the site has its keys: from then on it is never given others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_keys: bool,
 }
 
 /// An opened state directory. Dropping it lets another process in.
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
-    site: Option<String>,
+    marker: Marker,
     _lock: File,
 }
 
@@ -96,7 +114,27 @@ impl StateDirectory {
     /// # Errors
     /// [`StateError`], each with the remedy.
     pub fn open(path: &Path, site: Option<&str>) -> Result<Self, StateError> {
-        Self::open_for(path, KIND, Some(site))
+        let opened = Self::open_for(path, KIND, Some(site))?;
+        opened.is_whole()?;
+        Ok(opened)
+    }
+
+    /// Whether what a site that was here before cannot do without is still there; says aloud what it lost besides.
+    fn is_whole(&self) -> Result<(), StateError> {
+        if !self.marker.has_keys {
+            return Ok(());
+        }
+        if let Some(gone) =
+            [SITE_KEY, DEVICES_KEY].map(|file| self.path.join(file)).into_iter().find(|path| !path.exists())
+        {
+            return Err(StateError::KeysGone(gone));
+        }
+        for (file, lost) in LOST_WITH {
+            if !self.path.join(file).exists() {
+                tracing::warn!("{} is gone, and with it {lost}", self.path.join(file).display());
+            }
+        }
+        Ok(())
     }
 
     /// As [`StateDirectory::open`] for another kind of process, such as a distribution point.
@@ -110,27 +148,42 @@ impl StateDirectory {
     fn open_for(path: &Path, kind: &str, asked: Option<Option<&str>>) -> Result<Self, StateError> {
         let path = private::make(path)?;
         let failed = |error| StateError::Io(path.clone(), error);
-        let kept = check(&path, kind)?;
+        let (kept, has_keys) = check(&path, kind)?.map_or((None, false), |marker| (marker.site, marker.has_keys));
         let site = asked.map(|asked| site_name(&path, kept, asked)).transpose()?;
         private::close(&path)?;
         let lock = path.join("lock");
         durable::prepare_private(&lock).map_err(failed)?;
         let lock = File::open(lock).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
-        let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER, site: site.clone() };
-        let text = serde_json::to_vec(&marker).unwrap_or_default();
-        let marker = path.join(MARKER);
+        let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER, site, has_keys };
+        let opened = Self { path, marker, _lock: lock };
+        opened.mark()?;
+        Ok(opened)
+    }
+
+    fn mark(&self) -> Result<(), StateError> {
+        let text = serde_json::to_vec(&self.marker).unwrap_or_default();
+        let marker = self.path.join(MARKER);
         // On a full disk nothing is written that is there.
         if fs::read(&marker).ok().as_deref() != Some(&*text) {
-            durable::replace(&marker, &text, 0o600).map_err(failed)?;
+            durable::replace(&marker, &text, 0o600).map_err(|error| StateError::Io(self.path.clone(), error))?;
         }
-        Ok(Self { path, site, _lock: lock })
+        Ok(())
+    }
+
+    /// Notes that the site has its keys.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn keep_keys(&mut self) -> Result<(), StateError> {
+        self.marker.has_keys = true;
+        self.mark()
     }
 
     /// The site it belongs to; empty for other processes' directories.
     #[must_use]
     pub fn site(&self) -> &str {
-        self.site.as_deref().unwrap_or_default()
+        self.marker.site.as_deref().unwrap_or_default()
     }
 
     /// A file or directory in it.
@@ -157,8 +210,8 @@ fn site_name(path: &Path, kept: Option<String>, asked: Option<&str>) -> Result<S
     }
 }
 
-/// Whether the directory may be opened; the site that it belongs to, if it says so.
-fn check(path: &Path, kind: &str) -> Result<Option<String>, StateError> {
+/// Whether the directory may be opened; what it says of itself, if it is not new.
+fn check(path: &Path, kind: &str) -> Result<Option<Marker>, StateError> {
     let file = path.join(MARKER);
     let text = match fs::read(&file) {
         Ok(text) => text,
@@ -178,7 +231,7 @@ fn check(path: &Path, kind: &str) -> Result<Option<String>, StateError> {
         let (schema, min_reader) = (marker.schema, marker.min_reader);
         return Err(StateError::Newer { path: path.to_owned(), schema, min_reader });
     }
-    Ok(marker.site)
+    Ok(Some(marker))
 }
 
 #[cfg(test)]
@@ -186,6 +239,28 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_site_is_never_given_other_keys_than_it_had() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("state");
+        // A start that ended before there were keys.
+        drop(StateDirectory::open(&path, None).unwrap());
+        let mut state = StateDirectory::open(&path, None).unwrap();
+        for key in [SITE_KEY, DEVICES_KEY] {
+            fs::create_dir(path.join(key).parent().unwrap()).unwrap();
+            fs::write(path.join(key), "key").unwrap();
+        }
+        state.keep_keys().unwrap();
+        drop(state);
+        drop(StateDirectory::open(&path, None).unwrap());
+        for key in [SITE_KEY, DEVICES_KEY] {
+            fs::remove_file(path.join(key)).unwrap();
+            let refused = StateDirectory::open(&path, None).unwrap_err();
+            assert!(matches!(&refused, StateError::KeysGone(gone) if gone.ends_with(key)), "{refused}");
+            fs::write(path.join(key), "key").unwrap();
+        }
+    }
 
     #[test]
     fn one_process_at_a_time_and_only_our_own_layout() {

@@ -72,6 +72,13 @@ fn a_site_says_what_is_wrong_once_and_what_to_do() {
     world.stop("site");
     let (code, said) = told(&mut world.command(&["up", "fleet", "--state", "site", "--site", "other"]));
     assert!(code == Some(1) && said.contains("is the state of site 'main', not of 'other'"), "{said}");
+    let (code, said) = told(&mut world.command(&["apiserver", "--state", "site", "--listen", "127.0.0.1:0"]));
+    assert!(code == Some(1) && said.contains("belongs to another kind of process"), "{said}");
+    let key = world.path("site/keys/site.key");
+    fs::rename(&key, world.path("key")).unwrap();
+    let (code, said) = told(&mut world.command(&["up", "fleet", "--state", "site"]));
+    assert!(code == Some(1) && said.contains("keys/site.key is gone, and no client or point believes"), "{said}");
+    fs::rename(world.path("key"), key).unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (listen, api) = (format!("127.0.0.1:{}", world.port()), taken.local_addr().unwrap().to_string());
     let words = ["up", "fleet", "--state", "site", "--listen", &listen, "--api-listen", &api];

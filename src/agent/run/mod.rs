@@ -25,7 +25,7 @@ mod watch;
 pub use journal::{Begin, End, Ending, LossCause, Lost, State};
 pub use recover::{Recovered, recover};
 pub use retention::{prune_outputs, prune_runs};
-pub use start::{Launcher, RunHandle, Settled, StartError, begun, next_attempt, start};
+pub use start::{Launcher, RunHandle, Settled, StartError, begun, name_of, next_attempt, start, under_name};
 pub use ticket::{Intent, Ticket};
 
 /// What the hidden verb `supervise` was asked to be.

@@ -182,6 +182,20 @@ pub fn begun(state_dir: &Path, run_key: &RunKey) -> io::Result<Vec<PathBuf>> {
     Ok(begun)
 }
 
+/// What a run is called wherever its state directory lies: the last two parts of its own directory.
+#[must_use]
+pub fn name_of(run_dir: &Path) -> String {
+    let parts = run_dir.iter().rev().take(2).map(|part| part.to_string_lossy());
+    let parts: Vec<_> = parts.collect();
+    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
+/// The directory of the run that is called so.
+#[must_use]
+pub fn under_name(state_dir: &Path, name: &str) -> PathBuf {
+    runs_dir(state_dir).join(name)
+}
+
 /// The directory of all run keys.
 pub(super) fn runs_dir(state_dir: &Path) -> PathBuf {
     state_dir.join(RUNS)

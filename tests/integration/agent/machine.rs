@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Machine {
     dir: tempfile::TempDir,
     agent: Option<Child>,
+    /// The state directory's name; it can be moved.
+    state: &'static str,
 }
 
 impl Machine {
@@ -26,7 +28,7 @@ impl Machine {
 
     /// As [`Self::of`], with a certificate of this life.
     pub(crate) fn with_certificate(site: &Site, lifetime: Duration) -> Self {
-        let mut machine = Self { dir: tempfile::tempdir().unwrap(), agent: None };
+        let mut machine = Self { dir: tempfile::tempdir().unwrap(), agent: None, state: "state" };
         site.join(&machine.state(), lifetime);
         fs::set_permissions(machine.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // These tests run as whoever runs them, which may be root.
@@ -37,7 +39,7 @@ impl Machine {
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.dir.path().join(self.state)
     }
 
     fn config(&self) -> PathBuf {
@@ -77,6 +79,13 @@ impl Machine {
             .stderr(log)
             .spawn();
         self.agent = Some(child.unwrap());
+    }
+
+    /// Gives the state directory another name, while the agent is off.
+    pub(crate) fn move_state(&mut self) {
+        let before = self.state();
+        self.state = "moved";
+        fs::rename(before, self.state()).unwrap();
     }
 
     /// As kill -9 does.

@@ -208,6 +208,29 @@ fn a_disabled_program_is_held_and_keeps_its_history() {
 }
 
 #[test]
+fn a_state_that_was_moved_is_the_same_and_tells_nothing_again() {
+    let mut site = Site::start();
+    let mut machine = Machine::of(&site);
+    let first = shell("first", &noting(&machine, "runs", "true"));
+    let later = shell("later", "true");
+    let record = site.record(&record(None, vec![first, later]));
+    site.offer(&[assigned("first", "first", record)]);
+    machine.eventually("a run", || site.states("first").contains(&RunState::Succeeded).then_some(()));
+    machine.kill();
+    machine.move_state();
+    machine.start();
+    site.offer(&[assigned("first", "first", record), assigned("later", "later", record)]);
+    machine.eventually("what came later", || site.states("later").contains(&RunState::Succeeded).then_some(()));
+    let states = site.states("first");
+    let said = |state: RunState| states.iter().filter(|one| **one == state).count();
+    assert_eq!((said(RunState::Running), said(RunState::Succeeded)), (1, 1), "{states:?}");
+    assert_eq!(machine.lines("runs").len(), 1);
+    let history = machine.ask(&["history", "--output", "json"]);
+    let runs: serde_json::Value = serde_json::from_slice(&history.stdout).unwrap();
+    assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs:#}");
+}
+
+#[test]
 fn a_bad_and_a_dead_point_are_left_for_the_next_and_complained_about_once() {
     let mut site = Site::start();
     let machine = Machine::of(&site);

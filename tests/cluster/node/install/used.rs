@@ -40,10 +40,10 @@ fn a_machine_gets_a_package_from_a_claim_and_a_killed_pod_neither_repeats_nor_fo
     let Some(mut site) = Site::install_with(&["--set=fleetApi.enabled=true"]) else { return };
     site.join();
     // Through the Service of the chart, as somebody who may.
-    let listed = site.node.wait("rows are a part of the API", PATIENCE, |node| {
-        node.kubectl(&["get", "clients", "--output=name", "--as=system:serviceaccount:web:owner"])
+    site.node.wait("the machine is a row of the API", PATIENCE, |node| {
+        let words = ["get", "clients", "--output=name", "--as=system:serviceaccount:web:owner"];
+        node.kubectl(&words).and_then(|listed| if listed.lines().count() == 1 { Ok(()) } else { Err(listed) })
     });
-    assert_eq!(listed.lines().count(), 1, "{listed}");
     build_deb(&site);
     let machine = empty_machine(&site);
     site.offer("hello", &format!(r#"["/usr/bin/dpkg", "--root={}", "--install", "hello.deb"]"#, machine.display()));
