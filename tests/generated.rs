@@ -1,6 +1,6 @@
 //! Committed files that the code generates: the CRDs under `crds/` and the same bytes in the chart, the help of every verb in
-//! docs/cli.md, the table of the chart's values. They are committed so that a change of the code shows its effect in review, and
-//! compared here; `UPDATE=1 cargo test --test generated` writes them.
+//! docs/cli.md, the table of the chart's values, Argo CD's health checks. They are committed so that a change of the code shows
+//! its effect in review, and compared here; `UPDATE=1 cargo test --test generated` writes them.
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a tree that cannot be read or written is a failed test")]
 
@@ -71,6 +71,29 @@ fn rows(schema: &serde_json::Value, values: &serde_json::Value, path: &str, tabl
             None => rows(known, value, &format!("{path}."), table),
         }
     }
+}
+
+/// Argo CD wants the script once for each kind, and has no other place for it than this ConfigMap.
+#[test]
+fn argo_cds_health_checks_are_the_script_for_every_kind() {
+    let folder = root().join("gitops/argocd");
+    let script = fs::read_to_string(folder.join("health.lua")).unwrap();
+    let script: String = script.lines().map(|line| format!("    {line}\n").replace("    \n", "\n")).collect();
+    let mut expected = String::from(
+        "# Generated from health.lua by `UPDATE=1 cargo test --test generated`. It adds to the ConfigMap that Argo CD has:\n\
+         # kubectl apply --server-side --field-manager=waybill-health -f argocd-cm.yaml\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata: {name: argocd-cm, namespace: argocd}\ndata:\n",
+    );
+    for crd in waybill::api::crds() {
+        let (group, kind) = (crd.spec.group, crd.spec.names.kind);
+        expected.push_str(&format!("  resource.customizations.health.{group}_{kind}: |\n{script}"));
+    }
+    let path = folder.join("argocd-cm.yaml");
+    if update() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == expected, "gitops/argocd/argocd-cm.yaml: UPDATE=1 cargo test --test generated");
 }
 
 #[test]

@@ -27,6 +27,8 @@ mod full_disk;
 #[cfg(feature = "server")]
 mod gitops;
 #[cfg(feature = "server")]
+mod health;
+#[cfg(feature = "server")]
 mod hostile;
 #[cfg(feature = "server")]
 mod joining;

@@ -16,6 +16,7 @@ const TEXTS: &[&str] = &[
     "examples",
     "charts",
     "crds",
+    "gitops",
     "image",
     "bench",
     ".ci",
