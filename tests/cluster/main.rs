@@ -14,6 +14,7 @@ mod embedded;
 mod faults;
 mod gitops;
 mod grants;
+mod health;
 mod hooks;
 mod kubectl;
 mod left_behind;

@@ -2,6 +2,7 @@
 //! every state. The objects are recorded in `tests/fixtures/health`, and a test holds them against those that the product makes.
 
 mod argocd;
+mod expressions;
 mod flux;
 mod live;
-pub(crate) mod recorded;
+mod recorded;
