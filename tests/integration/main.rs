@@ -17,6 +17,8 @@ mod demo;
 #[cfg(feature = "server")]
 mod end_to_end;
 #[cfg(feature = "server")]
+mod environments;
+#[cfg(feature = "server")]
 mod examples;
 #[cfg(feature = "server")]
 mod faults;
