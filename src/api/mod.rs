@@ -10,6 +10,7 @@ pub mod collection;
 pub mod conditions;
 pub mod distribution;
 pub mod distribution_point;
+pub mod json_schema;
 pub mod package;
 pub mod program;
 pub mod site;

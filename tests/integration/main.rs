@@ -44,6 +44,8 @@ mod run;
 #[cfg(feature = "server")]
 mod scale;
 #[cfg(feature = "server")]
+mod schemas;
+#[cfg(feature = "server")]
 mod sources;
 #[cfg(feature = "server")]
 mod speed;

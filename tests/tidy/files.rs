@@ -17,6 +17,7 @@ const TEXTS: &[&str] = &[
     "charts",
     "crds",
     "gitops",
+    "schemas",
     "image",
     "bench",
     ".ci",

@@ -19,6 +19,8 @@ pub(crate) enum State {
     Done,
     /// All is done that it lets be done.
     Suspended,
+    /// What it names does not exist, or not yet.
+    Astray,
     /// Somebody has to act.
     Stalled,
     /// It was deleted, and something holds it.
@@ -34,14 +36,15 @@ impl State {
             Self::New | Self::Edited | Self::Working | Self::Deleting => "Progressing",
             Self::Done => "Healthy",
             Self::Suspended => "Suspended",
-            Self::Stalled | Self::DeletingStalled => "Degraded",
+            Self::Astray | Self::Stalled | Self::DeletingStalled => "Degraded",
         }
     }
 
     /// What Flux waits for, or not.
     pub(crate) fn in_flux(self) -> &'static str {
         match self {
-            Self::New | Self::Edited | Self::Working | Self::Deleting => "InProgress",
+            // Flux gives up at once on what has failed; of what it applies together, one comes before the other.
+            Self::New | Self::Edited | Self::Working | Self::Deleting | Self::Astray => "InProgress",
             Self::Done | Self::Suspended => "Current",
             Self::Stalled | Self::DeletingStalled => "Failed",
         }
@@ -55,16 +58,19 @@ pub(crate) struct Recorded {
     pub(crate) object: Value,
 }
 
-/// The states that objects of a kind come into; those of a site alone are not enough for some.
+/// The states that objects of a kind come into.
 pub(crate) fn states(kind: &str) -> Vec<State> {
-    let everywhere = [State::New, State::Edited, State::Done, State::Suspended, State::Stalled, State::Deleting];
-    let mut states = everywhere.to_vec();
-    match kind {
-        "Package" => states.extend([State::Working, State::DeletingStalled]),
-        "Distribution" | "Advertisement" | "DistributionPoint" => states.push(State::Working),
+    let everywhere = [State::New, State::Edited, State::Done, State::Suspended, State::Deleting];
+    let more: &[State] = match kind {
+        "Package" => &[State::Working, State::Stalled, State::DeletingStalled],
+        "Program" => &[State::Astray, State::Stalled],
+        "Distribution" => &[State::Working, State::Astray],
+        "Advertisement" => &[State::Working, State::Astray, State::Stalled],
+        "DistributionPoint" => &[State::Working, State::Stalled],
         // These are looked at once and done, or not.
-        _ => {}
-    }
+        _ => &[State::Stalled],
+    };
+    let mut states = [&everywhere[..], more].concat();
     states.sort();
     states
 }
