@@ -1,6 +1,7 @@
 //! Committed files that the code generates: the CRDs under `crds/` and the same bytes in the chart, the help of every verb in
-//! docs/cli.md, the table of the chart's values. They are committed so that a change of the code shows its effect in review, and
-//! compared here; `UPDATE=1 cargo test --test generated` writes them.
+//! docs/cli.md, the table of the chart's values, Argo CD's health checks,
+//! JSON Schemas for editors. They are committed so that a change of the code shows
+//! its effect in review, and compared here; `UPDATE=1 cargo test --test generated` writes them.
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a tree that cannot be read or written is a failed test")]
 
@@ -21,6 +22,24 @@ fn crds_are_what_the_code_generates() {
     compare(&root().join("crds"), &generated, update());
     // Helm packs what lies in the chart's own folder, and nothing that lies elsewhere.
     compare(&root().join("charts/waybill/crds"), &generated, update());
+}
+
+/// The folder is that of the group, and the one file beside it.
+#[test]
+fn json_schemas_are_what_the_code_generates() {
+    let mut generated = waybill::api::json_schema::json_schemas(&waybill::api::crds());
+    let text = |schema: serde_json::Value| format!("{schema:#}\n");
+    let all = text(generated.remove("all.json").unwrap());
+    let group = format!("{}/", waybill::api::GROUP);
+    let of_group = |name: String| name.strip_prefix(&group).unwrap().to_owned();
+    let generated = generated.into_iter().map(|(name, schema)| (of_group(name), text(schema))).collect();
+    compare(&root().join("schemas").join(waybill::api::GROUP), &generated, update());
+    let path = root().join("schemas/all.json");
+    if update() {
+        fs::write(&path, &all).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == all, "schemas/all.json: UPDATE=1 cargo test --test generated");
 }
 
 #[test]
@@ -71,6 +90,29 @@ fn rows(schema: &serde_json::Value, values: &serde_json::Value, path: &str, tabl
             None => rows(known, value, &format!("{path}."), table),
         }
     }
+}
+
+/// Argo CD wants the script once for each kind, and has no other place for it than this ConfigMap.
+#[test]
+fn argo_cds_health_checks_are_the_script_for_every_kind() {
+    let folder = root().join("gitops/argocd");
+    let script = fs::read_to_string(folder.join("health.lua")).unwrap();
+    let script: String = script.lines().map(|line| format!("    {line}\n").replace("    \n", "\n")).collect();
+    let mut expected = String::from(
+        "# Generated from health.lua by `UPDATE=1 cargo test --test generated`. It adds to the ConfigMap that Argo CD has:\n\
+         # kubectl apply --server-side --field-manager=waybill-health -f argocd-cm.yaml\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata: {name: argocd-cm, namespace: argocd}\ndata:\n",
+    );
+    for crd in waybill::api::crds() {
+        let (group, kind) = (crd.spec.group, crd.spec.names.kind);
+        expected.push_str(&format!("  resource.customizations.health.{group}_{kind}: |\n{script}"));
+    }
+    let path = folder.join("argocd-cm.yaml");
+    if update() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == expected, "gitops/argocd/argocd-cm.yaml: UPDATE=1 cargo test --test generated");
 }
 
 #[test]

@@ -130,6 +130,20 @@ pub(super) fn default_observed_generation(crd: &mut CustomResourceDefinition) {
     }
 }
 
+/// Takes the defaults of the fields of `spec` out of the schema; the server knows them. It makes the object where there is none,
+/// and who makes an object owns the defaults that the API server puts into it: nobody else could apply these fields without a
+/// conflict. Whoever takes out all that was applied leaves `{}`, which the API server would otherwise call missing.
+pub(super) fn without_defaults(crd: &mut CustomResourceDefinition) {
+    let schemas =
+        crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for spec in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("spec")) {
+        spec.default = Some(JSON(serde_json::json!({})));
+        for field in spec.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+            field.default = None;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

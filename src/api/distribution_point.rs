@@ -44,7 +44,7 @@ pub struct DistributionPointSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into()]))]
     pub drives: Vec<Drive>,
-    /// How often all content is read and compared with its digests, as `24h`.
+    /// How often all content is read and compared with its digests, as `24h`, which is the default.
     #[serde(default = "scrub_interval")]
     #[schemars(schema_with = "schema::span")]
     pub scrub_interval: Span,

@@ -10,6 +10,7 @@ pub mod collection;
 pub mod conditions;
 pub mod distribution;
 pub mod distribution_point;
+pub mod json_schema;
 pub mod package;
 pub mod program;
 pub mod site;
@@ -41,14 +42,16 @@ pub const ACKNOWLEDGE_PRUNE_ANNOTATION: &str = "waybill.dev/acknowledge-prune";
 /// The definitions of every kind, as committed under `crds/`, in alphabetical order of their names.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut site = site::Site::crd();
-    site::without_defaults(&mut site);
+    // These two the server makes where there is none.
+    let (mut point, mut site) = (distribution_point::DistributionPoint::crd(), site::Site::crd());
+    conditions::without_defaults(&mut point);
+    conditions::without_defaults(&mut site);
     let mut crds = vec![
         advertisement::Advertisement::crd(),
         client_agent_config::ClientAgentConfig::crd(),
         collection::Collection::crd(),
         distribution::Distribution::crd(),
-        distribution_point::DistributionPoint::crd(),
+        point,
         package::Package::crd(),
         program::Program::crd(),
         site,

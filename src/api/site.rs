@@ -1,7 +1,6 @@
 //! Kind `Site`: an administrative unit and the process that serves it. Its status carries git sync and the component
 //! and site system summaries.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,20 +89,6 @@ impl Default for SiteSpec {
 /// 30 days.
 fn message_retention() -> Span {
     Span::from_secs(30 * 86_400)
-}
-
-/// Takes the defaults of the fields of `spec` out of the schema; the server knows them. It makes the object where there is none,
-/// and who makes an object owns the defaults that the API server puts into it: nobody else could apply these fields without a
-/// conflict. Whoever takes out all that was applied leaves `{}`, which the API server would otherwise call missing.
-pub(super) fn without_defaults(crd: &mut CustomResourceDefinition) {
-    let schemas =
-        crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
-    for spec in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("spec")) {
-        spec.default = Some(JSON(serde_json::json!({})));
-        for field in spec.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
-            field.default = None;
-        }
-    }
 }
 
 /// What a site reports.

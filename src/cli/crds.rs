@@ -1,7 +1,13 @@
 //! `waybill crds apply`: brings a cluster's definitions of our kinds to those of this program. Helm puts them there once and
-//! never changes them; the chart runs this before each upgrade. What may be applied, `plan::definitions` says.
+//! never changes them; the chart runs this before each upgrade. What may be applied, `plan::definitions` says. `waybill crds
+//! schemas` writes the same kinds down for editors.
 
-use std::{io::Write, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -17,7 +23,7 @@ use super::{
     connection::block_on,
 };
 use crate::{
-    api,
+    api::{self, json_schema::json_schemas},
     plan::definitions::{Step, step},
 };
 
@@ -38,6 +44,11 @@ pub(super) struct Crds {
 enum Verb {
     /// Bring the cluster's definitions to this version; a version or a field that the cluster's have is never dropped
     Apply(Cluster),
+    /// Write JSON Schemas of all kinds into a directory, for editors: one a kind, and all.json for all of them
+    Schemas {
+        /// The directory; made if it does not exist
+        directory: PathBuf,
+    },
 }
 
 /// One definition: what the cluster has, what we have, what follows.
@@ -55,7 +66,10 @@ impl Crds {
     /// # Errors
     /// If a definition would lose something by it, or what the API server says.
     pub(super) fn run(self, out: &mut impl Write) -> Result<u8> {
-        let Verb::Apply(cluster) = self.verb;
+        let cluster = match self.verb {
+            Verb::Apply(cluster) => cluster,
+            Verb::Schemas { directory } => return write_schemas(&directory, out),
+        };
         block_on(async {
             let api: Api<CustomResourceDefinition> = Api::all(cluster.client().await?);
             let compared = compare(&api).await?;
@@ -67,6 +81,18 @@ impl Crds {
             Ok(0)
         })
     }
+}
+
+/// Writes a file for each schema, and its path to `out`.
+fn write_schemas(directory: &Path, out: &mut impl Write) -> Result<u8> {
+    for (name, schema) in json_schemas(&api::crds()) {
+        let path = directory.join(name);
+        let said = || format!("{} cannot be written", path.display());
+        path.parent().map_or(Ok(()), fs::create_dir_all).with_context(said)?;
+        fs::write(&path, format!("{schema:#}\n")).with_context(said)?;
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(0)
 }
 
 /// Looks at all of them before any is changed.

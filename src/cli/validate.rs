@@ -1,13 +1,18 @@
 //! `waybill validate DIR`: checks a tree of manifests without any server, with the very schemas and rules that the API
-//! server applies. Exit code 0: no errors; 1: errors; 2: the directory cannot be read.
+//! server applies. Exit code 0: no errors; 1: errors, or with `--strict` warnings; 2: the directory cannot be read. How the
+//! result is written is the business of the files beneath.
+
+mod github;
+mod report;
+mod sarif;
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
-    path::PathBuf,
+    io::Write,
+    path::{Component, Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::out::tell;
 use crate::{
@@ -22,22 +27,27 @@ use crate::{
         diagnostic::Severity,
         kinds::{Kind, Kinds},
         load::LoadError,
-        validate::{Checks, Complaint, Report, validate},
+        validate::{Checks, Complaint, validate},
     },
     source::{Guarded, SnapshotError, listing, open_directory},
 };
 
 /// Check manifests without a server.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit code 0: no errors. 1: errors, or with --strict warnings. 2: no such directory")]
 pub struct Args {
     /// The directory that holds the manifests, as it would be served.
     pub directory: PathBuf,
-    /// Directory that package sources may lie beneath, besides this one, as for `waybill up`; may be given several times.
+    /// Directory that package sources may lie beneath, besides this one, as for `waybill up`; may be given several times. One
+    /// that does not exist here exists where the site runs: sources beneath it are not looked at, without a warning.
     #[arg(long, value_name = "DIR")]
     pub source_root: Vec<PathBuf>,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+    /// Warnings fail as errors do.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// How the result is written.
@@ -48,6 +58,10 @@ pub enum Output {
     Text,
     /// For programs: one JSON object.
     Json,
+    /// For code scanning: a SARIF 2.1.0 log.
+    Sarif,
+    /// For a step of GitHub Actions: an annotation at each line.
+    Github,
 }
 
 /// Runs the verb; answers the exit code.
@@ -60,8 +74,9 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<u8> {
     };
     match validate(&args.directory, &kinds, &Checks { schema: &schema, source: &|path| sources.look(path) }) {
         Ok(report) => {
-            write_report(args.output, &report, out)?;
-            Ok(u8::from(report.count(Severity::Error) > 0))
+            report::write(args, &report, out)?;
+            let failed = report.count(Severity::Error) + if args.strict { report.count(Severity::Warning) } else { 0 };
+            Ok(u8::from(failed > 0))
         }
         Err(error) => {
             let (code, text) = unreadable(error);
@@ -93,14 +108,24 @@ fn schemas(kinds: &Kinds) -> anyhow::Result<BTreeMap<String, Schema>> {
 struct Sources {
     base: PathBuf,
     roots: Vec<PathBuf>,
+    /// Roots of the machine where the site runs, which is not this one.
+    elsewhere: Vec<PathBuf>,
 }
 
 impl Sources {
-    /// What does not exist is left out: the directory itself is complained of elsewhere, and a root without anything in it
-    /// permits nothing.
+    /// A directory of manifests that does not exist is complained of elsewhere.
     fn new(args: &Args) -> Self {
         let base = args.directory.canonicalize().unwrap_or_else(|_| args.directory.clone());
-        Self { base, roots: args.source_root.iter().filter_map(|root| root.canonicalize().ok()).collect() }
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            args.source_root.iter().map(|root| root.canonicalize().map_err(|_| root.clone())).partition(Result::is_ok);
+        let roots = here.into_iter().filter_map(Result::ok).collect();
+        Self { base, roots, elsewhere: elsewhere.into_iter().filter_map(Result::err).collect() }
+    }
+
+    /// The root of another machine that the source lies beneath, by its words.
+    fn of_elsewhere(&self, path: &str) -> Option<&PathBuf> {
+        let upwards = Path::new(path).components().any(|part| part == Component::ParentDir);
+        self.elsewhere.iter().find(|root| !upwards && Path::new(path).starts_with(root))
     }
 
     /// What the server finds when it reads this source.
@@ -108,6 +133,9 @@ impl Sources {
         let found = open_directory(path, &self.base, &self.roots, &Guarded::system()).and_then(listing);
         match found {
             Ok(files) => Look::Files(files),
+            Err(SnapshotError::NotPermitted { .. }) if let Some(root) = self.of_elsewhere(path) => {
+                Look::Elsewhere(format!("`{path}` is not looked at: {} does not exist on this machine", root.display()))
+            }
             Err(SnapshotError::NotPermitted { .. }) if path.starts_with('/') => Look::Unknown(format!(
                 "`{path}` lies beneath no source root and is not looked at: give its root with --source-root, here and \
                  to `waybill up`"
@@ -132,37 +160,22 @@ fn complained(schema: &Schema, kind: &Kind, object: &Value) -> Vec<Complaint> {
     found
 }
 
-fn write_report(output: Output, report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-    match output {
-        Output::Text => {
-            for diagnostic in &report.diagnostics {
-                writeln!(out, "{diagnostic}")?;
-            }
-            let counted = [(report.objects, "object"), (errors, "error"), (warnings, "warning")]
-                .map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
-            writeln!(out, "{}", counted.join(", "))
-        }
-        Output::Json => {
-            let result = json!({
-                "objects": report.objects,
-                "errors": errors,
-                "warnings": warnings,
-                "diagnostics": report.diagnostics,
-            });
-            writeln!(out, "{result:#}")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use serde_json::json;
+
     use super::*;
+
+    fn args(directory: PathBuf, output: Output) -> Args {
+        Args { directory, source_root: Vec::new(), output, strict: false }
+    }
 
     fn validated(text: &str, output: Output) -> (u8, String) {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("a.yaml"), text).unwrap();
-        let args = Args { directory: root.path().to_owned(), source_root: Vec::new(), output };
+        let args = args(root.path().to_owned(), output);
         let mut out = Vec::new();
         let code = run(&args, &mut out).unwrap();
         (code, String::from_utf8(out).unwrap())
@@ -260,7 +273,7 @@ spec:
                  apiVersion: waybill.dev/v1alpha1\nkind: Program\nmetadata: {{name: x}}\nspec: {{packageRef: x, argv: [install.sh]}}\n"
             );
             std::fs::write(root.path().join("a.yaml"), text).unwrap();
-            let args = Args { directory: root.path().to_owned(), source_root, output: Output::Text };
+            let args = Args { source_root, ..args(root.path().to_owned(), Output::Text) };
             let mut out = Vec::new();
             let code = run(&args, &mut out).unwrap();
             (code, String::from_utf8(out).unwrap())
@@ -277,8 +290,28 @@ spec:
             let (found, shown) = checked(path, Vec::new());
             assert!(found == code && shown.contains(expected), "{path}: {found} {shown}");
         }
+        let of_the_cluster = vec![PathBuf::from("/nonexistent/sources")];
+        let (code, shown) = checked("/nonexistent/sources/greeter-1.0", of_the_cluster.clone());
+        assert!(
+            code == 0 && shown.contains("4:29: note: `/nonexistent/sources/greeter-1.0` is not looked at"),
+            "{shown}"
+        );
+        assert!(!shown.contains("give its root with --source-root"), "{shown}");
+        let (_, shown) = checked("/nonexistent/sources/../x", of_the_cluster);
+        assert!(!shown.contains("note: "), "{shown}");
         let (code, shown) = checked(outside, vec![elsewhere.path().to_owned()]);
         assert!(code == 1 && shown.contains("`install.sh` is not in the source of package `x`"), "{shown}");
+    }
+
+    #[test]
+    fn a_warning_fails_where_that_was_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let warned = args(root.path().to_owned(), Output::Text);
+        for (strict, code) in [(false, 0), (true, 1)] {
+            let mut out = Vec::new();
+            assert_eq!(run(&Args { strict, ..warned.clone() }, &mut out).unwrap(), code);
+            assert!(String::from_utf8_lossy(&out).ends_with("0 objects, 0 errors, 1 warning\n"));
+        }
     }
 
     #[test]
@@ -286,10 +319,11 @@ spec:
         let (code, shown) = validated("kind: [", Output::Json);
         let result: Value = serde_json::from_str(&shown).unwrap();
         assert_eq!((code, &result["warnings"]), (0, &json!(1)));
-        assert_eq!(result["diagnostics"][0]["file"], "a.yaml");
+        let first = &result["diagnostics"][0];
+        assert_eq!((&first["file"], &first["rule"]), (&json!("a.yaml"), &json!("manifest")));
 
         let directory = PathBuf::from("/nonexistent/fleet");
-        let args = Args { directory, source_root: Vec::new(), output: Output::Text };
+        let args = args(directory, Output::Text);
         let mut out = Vec::new();
         assert_eq!((run(&args, &mut out).unwrap(), out), (2, Vec::new()), "the result is for programs, too");
         let error = LoadError::Root { path: "fleet".to_owned(), source: io::ErrorKind::NotADirectory.into() };

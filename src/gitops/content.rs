@@ -30,6 +30,8 @@ pub enum Look {
     Refused(String),
     /// Nobody can say from here, and why.
     Unknown(String),
+    /// It lies where the site runs, as the caller knows.
+    Elsewhere(String),
 }
 
 /// The faults of the packages' sources, and of the commands that lie in them.
@@ -42,6 +44,7 @@ pub(crate) fn check(manifests: &Manifests, look: &dyn Fn(&str) -> Look) -> Vec<D
             Some(Look::Files(files)) => drop(sources.insert(&package.key, files)),
             Some(Look::Refused(why)) => found.push(package.diagnose(Severity::Error, field, why)),
             Some(Look::Unknown(why)) => found.push(package.diagnose(Severity::Warning, field, why)),
+            Some(Look::Elsewhere(why)) => found.push(package.diagnose(Severity::Note, field, why)),
             None => {}
         }
     }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -22,20 +23,71 @@ pub struct Complaint {
     pub message: String,
 }
 
+/// Which check found something. The names stand in reports that other tools keep and compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// A file, a document or its metadata cannot be read as a manifest.
+    Manifest,
+    /// The API server would refuse the object.
+    Schema,
+    /// The object contradicts another one, or names one that does not exist.
+    Contradiction,
+    /// What the package's source holds does not fit.
+    Source,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Manifest, Self::Schema, Self::Contradiction, Self::Source];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Schema => "schema",
+            Self::Contradiction => "contradiction",
+            Self::Source => "source",
+        }
+    }
+
+    /// What it asks, for people.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Manifest => "Files are manifests that can be read, each object is declared once",
+            Self::Schema => "The API server takes the object: its fields, their limits and rules, its name",
+            Self::Contradiction => "Objects fit each other, and what they name exists",
+            Self::Source => "Package sources can be distributed, and hold what programs start",
+        }
+    }
+}
+
+/// A problem and the check that found it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// Which check.
+    pub rule: Rule,
+    /// The problem and its place.
+    #[serde(flatten)]
+    pub diagnostic: Diagnostic,
+}
+
 /// The result of a check.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// How many objects of our group the tree declares.
     pub objects: usize,
     /// What was found, by file and line.
-    pub diagnostics: Vec<Diagnostic>,
+    pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// How many diagnostics are of this severity.
+    /// How many findings are of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+        self.findings.iter().filter(|finding| finding.diagnostic.severity == severity).count()
     }
 }
 
@@ -51,20 +103,29 @@ pub struct Checks<'a> {
 /// packages against what lies in their sources.
 pub fn validate(root: &Path, kinds: &Kinds, checks: &Checks<'_>) -> Result<Report, LoadError> {
     let manifests = load(root, kinds)?;
-    let mut diagnostics = manifests.diagnostics.clone();
+    let mut schema = Vec::new();
     for loaded in &manifests.objects {
         let Some(kind) = kinds.get(&loaded.key.kind) else { continue };
         let complaints = (checks.schema)(kind, &loaded.object);
-        diagnostics
+        schema
             .extend(complaints.into_iter().map(|found| loaded.diagnose(Severity::Error, &found.field, found.message)));
     }
-    diagnostics.extend(contradictions(&manifests, &|_| false));
-    diagnostics.extend(content::check(&manifests, checks.source));
     let objects = manifests.objects.len() + manifests.faulty.len();
-    if objects == 0 && manifests.unclear.is_empty() {
+    let nothing = (objects == 0 && manifests.unclear.is_empty()).then(|| {
         let text = "nothing is declared here: no *.yaml or *.yml file holds an object of waybill.dev";
-        diagnostics.push(Diagnostic::of_file(Severity::Warning, ".", text));
-    }
-    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-    Ok(Report { objects, diagnostics })
+        Diagnostic::of_file(Severity::Warning, ".", text)
+    });
+    let by_rule = [
+        (Rule::Contradiction, contradictions(&manifests, &|_| false)),
+        (Rule::Source, content::check(&manifests, checks.source)),
+        (Rule::Schema, schema),
+        (Rule::Manifest, manifests.diagnostics.into_iter().chain(nothing).collect()),
+    ];
+    let found = by_rule.into_iter().flat_map(|(rule, found)| found.into_iter().map(move |one| (rule, one)));
+    let mut findings: Vec<Finding> = found.map(|(rule, diagnostic)| Finding { rule, diagnostic }).collect();
+    findings.sort_by(|a, b| {
+        let place = |one: &Finding| (one.diagnostic.line, one.diagnostic.column, one.rule);
+        a.diagnostic.file.cmp(&b.diagnostic.file).then_with(|| place(a).cmp(&place(b)))
+    });
+    Ok(Report { objects, findings })
 }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::{
-    Api, ResourceExt,
-    api::{ApiResource, DynamicObject, ObjectMeta, PostParams},
+    Api, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, PostParams},
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use super::first_grant::FirstGrant;
 use crate::{
     api::{
         FIELD_MANAGER,
-        distribution_point::{DistributionPoint, DistributionPointSpec},
+        distribution_point::DistributionPoint,
         site::{Site, SyncStatus},
     },
     controller::{
@@ -162,19 +162,13 @@ fn status(state: &RevisionState) -> SyncStatus {
     }
 }
 
-/// Makes the site's own objects if nobody has declared them, the Site without a field of its spec: these are not the server's.
-/// Never touches them afterwards.
+/// Makes the site's own objects if nobody has declared them. Never touches them afterwards.
 ///
 /// # Errors
 /// If the Kubernetes API refuses.
 pub(super) async fn ensure_own_objects(client: &kube::Client, name: &str) -> Result<(), kube::Error> {
-    let meta = || ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-    let sites = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<Site>(&()));
-    let site = DynamicObject::new(name, &ApiResource::erase::<Site>(&())).data(json!({"spec": {}}));
-    let point = DistributionPoint { metadata: meta(), spec: DistributionPointSpec::default(), status: None };
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    created(sites.create(&params, &site).await.map(|_| ()))?;
-    created(Api::all(client.clone()).create(&params, &point).await.map(|_: DistributionPoint| ()))
+    ensure::<Site>(client, name).await?;
+    ensure_point(client, name).await
 }
 
 /// The object of a distribution point that joined, if nobody declared one.
@@ -182,9 +176,15 @@ pub(super) async fn ensure_own_objects(client: &kube::Client, name: &str) -> Res
 /// # Errors
 /// If the Kubernetes API refuses.
 pub(super) async fn ensure_point(client: &kube::Client, name: &str) -> Result<(), kube::Error> {
-    let meta = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-    let point = DistributionPoint { metadata: meta, spec: DistributionPointSpec::default(), status: None };
-    created(Api::all(client.clone()).create(&Default::default(), &point).await.map(|_: DistributionPoint| ()))
+    ensure::<DistributionPoint>(client, name).await
+}
+
+/// Makes an object without a field of its spec: these are not the server's.
+async fn ensure<K: Resource<DynamicType = ()>>(client: &kube::Client, name: &str) -> Result<(), kube::Error> {
+    let resource = ApiResource::erase::<K>(&());
+    let object = DynamicObject::new(name, &resource).data(json!({"spec": {}}));
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    created(Api::<DynamicObject>::all_with(client.clone(), &resource).create(&params, &object).await.map(|_| ()))
 }
 
 /// Somebody else having made it is as good.

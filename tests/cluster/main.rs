@@ -15,10 +15,12 @@ mod embedded;
 mod faults;
 mod gitops;
 mod grants;
+mod health;
 mod hooks;
 mod kubectl;
 mod left_behind;
 mod node;
+mod owners;
 mod plugin;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]

@@ -17,6 +17,8 @@ mod demo;
 #[cfg(feature = "server")]
 mod end_to_end;
 #[cfg(feature = "server")]
+mod environments;
+#[cfg(feature = "server")]
 mod examples;
 #[cfg(feature = "server")]
 mod faults;
@@ -26,6 +28,8 @@ mod fleet;
 mod full_disk;
 #[cfg(feature = "server")]
 mod gitops;
+#[cfg(feature = "server")]
+mod health;
 #[cfg(feature = "server")]
 mod hostile;
 #[cfg(feature = "server")]
@@ -39,6 +43,8 @@ mod readme;
 mod run;
 #[cfg(feature = "server")]
 mod scale;
+#[cfg(feature = "server")]
+mod schemas;
 #[cfg(feature = "server")]
 mod sources;
 #[cfg(feature = "server")]

@@ -55,7 +55,7 @@ impl Drop for Terminals {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the scripts find the built program first, as a user would arrange it")]
-fn shell(script: &str, directory: &Path) -> Command {
+pub(crate) fn shell(script: &str, directory: &Path) -> Command {
     let built = Path::new(env!("CARGO_BIN_EXE_waybill")).parent().unwrap();
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([built.to_owned()].into_iter().chain(env::split_paths(&path))).unwrap();

@@ -129,7 +129,12 @@ impl World {
 
     /// Starts a process that stays, and a site until it listens.
     pub(crate) fn start(&mut self, name: &str) {
-        self.launch(name);
+        self.start_with(name, &[]);
+    }
+
+    /// As [`World::start`], with more words on its command line.
+    pub(crate) fn start_with(&mut self, name: &str, more: &[&str]) {
+        self.launch_with(name, more);
         if name == "site" {
             let pid = self.processes[name].id();
             // What it writes once it listens; an earlier process may have left the same file.
@@ -142,13 +147,17 @@ impl World {
 
     /// Starts a process that stays; its log is appended to. What it is follows from its name.
     pub(crate) fn launch(&mut self, name: &str) {
+        self.launch_with(name, &[]);
+    }
+
+    fn launch_with(&mut self, name: &str, more: &[&str]) {
         let (listen, join) = (format!("127.0.0.1:{}", self.port), format!("{name}.json"));
         let words: &[&str] = match role(name) {
             "site" => &["up", "fleet", "--state", name, "--listen", &listen],
             "client" => &["agent", "run", "--join", &join, "--state", name, "--config", "agent.json"],
             role => &[role, "--join", &join, "--state", name],
         };
-        self.start_as(name, words);
+        self.start_as(name, &[words, more].concat());
     }
 
     /// As [`World::start`], by another command line, and without waiting for anything.

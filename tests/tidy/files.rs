@@ -16,6 +16,8 @@ const TEXTS: &[&str] = &[
     "examples",
     "charts",
     "crds",
+    "gitops",
+    "schemas",
     "image",
     "bench",
     ".ci",

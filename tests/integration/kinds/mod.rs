@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 /// The objects of the namespace that tests use.
-const DEFAULT: &str = "/apis/waybill.dev/v1alpha1/namespaces/default";
+pub(crate) const DEFAULT: &str = "/apis/waybill.dev/v1alpha1/namespaces/default";
 /// The objects of no namespace.
-const CLUSTER: &str = "/apis/waybill.dev/v1alpha1";
+pub(crate) const CLUSTER: &str = "/apis/waybill.dev/v1alpha1";
 
 /// What a query of the site's database counts.
 pub(crate) fn count(world: &World, query: &str) -> i64 {
@@ -51,7 +51,7 @@ fn reconcile(world: &World, path: &str, token: &str) {
 }
 
 /// Reason of the condition Ready, once it speaks of the present generation; empty before.
-fn ready(world: &World, path: &str) -> String {
+pub(crate) fn ready(world: &World, path: &str) -> String {
     let object = world.ask("GET", path, None);
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let ready = conditions.iter().find(|one| one["type"] == "Ready");
@@ -63,6 +63,6 @@ fn ready(world: &World, path: &str) -> String {
     }
 }
 
-fn until_ready(world: &World, path: &str, reason: &str) {
+pub(crate) fn until_ready(world: &World, path: &str, reason: &str) {
     world.until(&format!("{path} is {reason}"), |world| ready(world, path) == reason);
 }
