@@ -8,6 +8,7 @@ mod api_level;
 mod apiserver;
 mod chart;
 mod differential;
+mod earlier;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../integration/apiserver/support.rs"]
 mod embedded;
@@ -19,6 +20,9 @@ mod kubectl;
 mod left_behind;
 mod node;
 mod plugin;
+#[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
+#[path = "../support/previous.rs"]
+mod previous;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
 mod require;
