@@ -60,6 +60,9 @@ pub(super) struct Site {
     /// How long the site's Lease lasts without a renewal
     #[arg(long, value_name = "SPAN", default_value = "40s", value_parser = span, hide = true)]
     lease: Span,
+    /// How long a watch lasts until the API server ends it
+    #[arg(long, value_name = "SPAN", default_value = "200s", value_parser = span, hide = true)]
+    watch_timeout: Span,
 }
 
 /// As it is written in the site's status.
@@ -97,6 +100,7 @@ impl Site {
             advertise: self.advertise,
             source_roots: self.source_root,
             lease: self.lease.as_duration(),
+            watch_timeout: self.watch_timeout.as_duration(),
             ..Options::new(self.state, served)
         }
     }

@@ -30,10 +30,7 @@ use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 use futures::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
-    runtime::{
-        controller::{Action, Config},
-        watcher,
-    },
+    runtime::controller::{Action, Config},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -146,10 +143,5 @@ fn policy<K: Reconciled>(object: &K, error: &Error, ctx: &Context) -> Action {
     }
 }
 
-/// A server that hangs is noticed after this time, for it ends every watch by then.
-pub(crate) const WATCH_TIMEOUT_SECS: u32 = 200;
-
-/// The watch configuration of every controller.
-pub(crate) fn watch_config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_TIMEOUT_SECS)
-}
+/// A server ends every watch after this time, and the watch is taken up again.
+pub const WATCH_TIMEOUT: Duration = Duration::from_secs(200);

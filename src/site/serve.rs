@@ -207,7 +207,7 @@ async fn assemble(
 
     // What controllers, offer manager and points share.
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (controllers, stores, nudges) = Controllers::new(&client);
+    let (controllers, stores, nudges) = Controllers::new(&client, options.watch_timeout);
     let (evaluated_sender, evaluated) = watch::channel(Arc::default());
     let (published_sender, published) = watch::channel(Arc::default());
     let (snapshot_sender, snapshot) = watch::channel::<Option<Arc<Snapshot>>>(None);

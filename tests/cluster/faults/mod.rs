@@ -2,6 +2,7 @@
 //! everything is as declared once it is well again. Each test has a server and a site of its own.
 
 mod proxy;
+mod wedged;
 
 use std::{thread, time::Duration};
 

@@ -38,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) gone: bool,
     /// Lists of this kind are answered as they were when they were [remembered](Proxy::remember), and nothing newer is heard of it.
     pub(crate) old: Option<&'static str>,
+    /// Watches are taken and tell nothing any more, not even that they end.
+    pub(crate) wedged: bool,
     /// Each request takes so much longer.
     pub(crate) slow: Option<Duration>,
     /// Methods and parts of paths that are forbidden.
@@ -175,7 +177,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if !reads && uri.path().starts_with("/apis/waybill.dev/") {
         shared.ours.lock().unwrap().push(format!("{method} {}", uri.path()));
     }
-    let mut cut = shared.cut.subscribe();
+    let cut = shared.cut.subscribe();
     let answer = match forward(&shared, request).await {
         Ok(answer) => answer,
         Err(error) => return (StatusCode::BAD_GATEWAY, error).into_response(),
@@ -186,18 +188,38 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         return status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
     }
     if watches {
-        // A cut is no end: the answer just stops.
-        let stopped = futures::stream::once(async { Err(axum::Error::new(std::io::Error::other("cut"))) });
         return answer.map(|body| {
-            let until = async move { cut.changed().await };
             let text = body.into_data_stream().map_ok(move |part| replaced(part, &faults));
-            Body::from_stream(text.take_until(until).chain(stopped))
+            Body::from_stream(futures::stream::unfold((text, cut, shared), told))
         });
     }
     if reads && faults.replaced.is_some() {
         return rewritten(answer, |part| replaced(part, &faults)).await;
     }
     if reads && !asks.contains("fieldSelector") { aged(&shared, &faults, &uri, answer).await } else { answer }
+}
+
+/// What a watch tells next; where it was before the next one.
+async fn told<T>(
+    (mut text, mut cut, shared): (T, watch::Receiver<u64>, Arc<Shared>),
+) -> Option<(T::Item, (T, watch::Receiver<u64>, Arc<Shared>))>
+where
+    T: futures::Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+{
+    let next = async {
+        let part = text.next().await;
+        while shared.faults.lock().unwrap().wedged {
+            shared.seen.lock().unwrap().insert("wedged");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        part
+    };
+    let part = tokio::select! {
+        part = next => part?,
+        // A cut is no end: the answer just stops.
+        _ = cut.changed() => Err(axum::Error::new(std::io::Error::other("cut"))),
+    };
+    Some((part, (text, cut, shared)))
 }
 
 fn is_lost(shared: &Shared, faults: &Faults) -> bool {
