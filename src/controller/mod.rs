@@ -11,6 +11,7 @@ pub mod context;
 mod distribution;
 mod distribution_point;
 pub mod error;
+pub mod events;
 pub mod guard;
 mod held_up;
 pub mod looks;
@@ -20,7 +21,7 @@ pub mod package;
 mod placement;
 mod program;
 mod record;
-mod removal;
+pub mod removal;
 pub mod report;
 pub mod site;
 pub mod start;
@@ -127,8 +128,10 @@ async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action
         tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), "stalled");
     }
     outcome?;
+    // One that cannot be written fails like any other, and is tried ever more rarely.
+    let put_off = put_off?;
     ctx.pace.succeeded(&object.uid().unwrap_or_default());
-    let next = [put_off?, report.next, Some(ctx.at_latest(RESYNC))].into_iter().flatten().min();
+    let next = [put_off, report.next, Some(ctx.at_latest(RESYNC))].into_iter().flatten().min();
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 

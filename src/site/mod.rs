@@ -4,6 +4,7 @@
 mod access_points;
 mod builtin;
 mod claim;
+mod definitions;
 mod enrol;
 mod error;
 mod first_grant;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin::Builtin,
-    claim,
+    claim, definitions,
     enrol::Enrolment,
     error::SiteError,
     first_grant::FirstGrant,
@@ -160,6 +160,7 @@ impl Parts {
         let database = Database::open(&state.join("site.db"), now)?;
         if let (Some(cluster), ObjectsIn::Cluster { adopt, .. }) = (&cluster, &options.objects) {
             claim::claim(&cluster.client, state.site(), &database, *adopt).await?;
+            definitions::look(&cluster.client).await;
         }
         let row = database.read(db::site::read).await?;
         let site = SiteIdentity { id: row.id, name: state.site().to_owned(), epoch: row.epoch };
@@ -242,6 +243,8 @@ async fn assemble(
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
+        events: Default::default(),
+        removal_deadline: options.removal_deadline,
         fleet: served_rows(&options.objects, &listeners, &authority),
         look_interval: options.look_interval,
     });

@@ -7,6 +7,7 @@
 mod api_level;
 mod apiserver;
 mod chart;
+mod clauses;
 mod differential;
 mod earlier;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]

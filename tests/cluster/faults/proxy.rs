@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -66,6 +66,10 @@ struct Shared {
     ours: Mutex<Vec<String>>,
     /// What went wrong so far, by name.
     seen: Mutex<HashSet<&'static str>>,
+    /// Of each kind how many statuses are written at the moment, and how many were at most.
+    at_once: Mutex<HashMap<String, (usize, usize)>>,
+    /// What was forbidden, by path, and when.
+    refused: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Proxy {
@@ -81,6 +85,8 @@ impl Proxy {
             writes: AtomicUsize::default(),
             ours: Mutex::default(),
             seen: Mutex::default(),
+            at_once: Mutex::default(),
+            refused: Mutex::default(),
         });
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -135,6 +141,17 @@ impl Proxy {
         std::mem::take(&mut self.shared.ours.lock().unwrap())
     }
 
+    /// How many statuses of a kind were written at once at most.
+    pub(crate) fn most_at_once(&self, plural: &str) -> usize {
+        self.shared.at_once.lock().unwrap().get(plural).map_or(0, |(_, most)| *most)
+    }
+
+    /// When something was tried that is forbidden.
+    pub(crate) fn tries(&self, part: &str) -> Vec<Instant> {
+        let refused = self.shared.refused.lock().unwrap();
+        refused.iter().filter(|(path, _)| path.contains(part)).map(|(_, at)| *at).collect()
+    }
+
     /// What went wrong so far; a test that relies on a fault asks whether it came about.
     pub(crate) fn seen(&self) -> HashSet<&'static str> {
         self.shared.seen.lock().unwrap().clone()
@@ -151,6 +168,22 @@ impl Drop for Cutter {
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let parts: Vec<&str> = request.uri().path().rsplit('/').collect();
+    let plural = (parts.first() == Some(&"status")).then(|| parts.get(2).map(|part| (*part).to_owned())).flatten();
+    let count = |change: isize| {
+        let Some(plural) = &plural else { return };
+        let mut all = shared.at_once.lock().unwrap();
+        let (now, most) = all.entry(plural.clone()).or_default();
+        *now = now.saturating_add_signed(change);
+        *most = (*most).max(*now);
+    };
+    count(1);
+    let answer = answer(&shared, request).await;
+    count(-1);
+    answer
+}
+
+async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
     let faults = shared.faults.lock().unwrap().clone();
     let note = |what| shared.seen.lock().unwrap().insert(what);
     if let Some(slow) = faults.slow {
@@ -164,6 +197,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     if faults.forbidden.iter().any(|(forbidden, part)| method == *forbidden && uri.path().contains(part)) {
         note("forbidden");
+        shared.refused.lock().unwrap().push((uri.path().to_owned(), Instant::now()));
         return status(StatusCode::FORBIDDEN, "Forbidden");
     }
     let asks = uri.query().unwrap_or_default();
@@ -173,12 +207,12 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         return status(StatusCode::GONE, "Expired");
     }
     let reads = method == Method::GET;
-    let lost = !reads && is_lost(&shared, &faults);
+    let lost = !reads && is_lost(shared, &faults);
     if !reads && uri.path().starts_with("/apis/waybill.dev/") {
         shared.ours.lock().unwrap().push(format!("{method} {}", uri.path()));
     }
     let cut = shared.cut.subscribe();
-    let answer = match forward(&shared, request).await {
+    let answer = match forward(shared, request).await {
         Ok(answer) => answer,
         Err(error) => return (StatusCode::BAD_GATEWAY, error).into_response(),
     };
@@ -190,13 +224,13 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if watches {
         return answer.map(|body| {
             let text = body.into_data_stream().map_ok(move |part| replaced(part, &faults));
-            Body::from_stream(futures::stream::unfold((text, cut, shared), told))
+            Body::from_stream(futures::stream::unfold((text, cut, shared.clone()), told))
         });
     }
     if reads && faults.replaced.is_some() {
         return rewritten(answer, |part| replaced(part, &faults)).await;
     }
-    if reads && !asks.contains("fieldSelector") { aged(&shared, &faults, &uri, answer).await } else { answer }
+    if reads && !asks.contains("fieldSelector") { aged(shared, &faults, &uri, answer).await } else { answer }
 }
 
 /// What a watch tells next; where it was before the next one.
