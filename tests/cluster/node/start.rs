@@ -84,7 +84,7 @@ impl Node {
             let id = process.file_name()?.to_str()?.parse().ok()?;
             rustix::process::Pid::from_raw(id)
         });
-        found.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL)).count()
+        found.filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::KILL).is_ok()).count()
     }
 
     async fn run(&mut self, name: &'static str, arguments: Vec<String>) -> Result<(), String> {
