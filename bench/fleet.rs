@@ -42,7 +42,8 @@ impl Fleet {
         let listen = format!("127.0.0.1:{port}");
         let words = ["up", "fleet", "--branch", "main", "--state", "site", "--listen", &listen];
         fleet.site = Some(fleet.spawn(env!("CARGO_BIN_EXE_waybill"), &words, "site.log"));
-        until("the site listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let endpoints = fleet.path("site/endpoints.json");
+        until("the site listens", || endpoints.exists() && TcpStream::connect(("127.0.0.1", port)).is_ok());
         let token = Command::new(env!("CARGO_BIN_EXE_waybill"))
             .args(["token", "create", "--role", "client", "--state", "site"])
             .current_dir(fleet.scratch.path())

@@ -68,6 +68,12 @@ pub(super) struct Site {
     /// How long the site's Lease lasts without a renewal
     #[arg(long, value_name = "SPAN", default_value = "40s", value_parser = span, hide = true)]
     lease: Span,
+    /// How long a watch lasts until the API server ends it
+    #[arg(long, value_name = "SPAN", default_value = "200s", value_parser = span, hide = true)]
+    watch_timeout: Span,
+    /// A deleted package is let go after this time, although points have not confirmed that they removed its content
+    #[arg(long, value_name = "SPAN", default_value = "72h", value_parser = span, hide = true)]
+    removal_deadline: Span,
 }
 
 /// As it is written in the site's status.
@@ -115,6 +121,8 @@ impl Site {
             advertise: self.advertise,
             source_roots: self.source_root,
             lease: self.lease.as_duration(),
+            watch_timeout: self.watch_timeout.as_duration(),
+            removal_deadline: self.removal_deadline.as_duration(),
             ..Options::new(self.state, served)
         }
     }

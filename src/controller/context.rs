@@ -14,7 +14,7 @@ use kube::{
 };
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 
-use super::{error::Error, guard::Unreadable, looks::SourceLooks, nudge::Nudges, pace::Pace};
+use super::{error::Error, events::Events, guard::Unreadable, looks::SourceLooks, nudge::Nudges, pace::Pace};
 use crate::{
     api::{
         advertisement::Advertisement,
@@ -264,6 +264,10 @@ pub struct Context {
     pub points_changed: Arc<tokio::sync::Notify>,
     /// Paces status writes.
     pub pace: Pace,
+    /// Tells of transitions.
+    pub events: Events,
+    /// Points that have not confirmed a removal after this time are given up.
+    pub removal_deadline: Duration,
     /// Where the fleet's rows are served to a cluster's users.
     pub fleet: Option<FleetStatus>,
     /// Takes the place of every interval at which something is looked at without an event.

@@ -25,7 +25,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Reconciled, watch_config};
+use super::Reconciled;
 use crate::{
     api::{
         FIELD_MANAGER,
@@ -169,13 +169,18 @@ pub(super) struct Watched<K: Reconciled> {
     pub(super) gone: mpsc::Receiver<K>,
 }
 
-/// The watch of one kind, and the store of what it knows.
-pub(super) fn watched<K: Reconciled>(client: &Client, unreadable: &Unreadable) -> (Watched<K>, Store<K>) {
+/// The watch of one kind, which the server ends after `timeout`, and the store of what it knows.
+pub(super) fn watched<K: Reconciled>(
+    client: &Client,
+    timeout: Duration,
+    unreadable: &Unreadable,
+) -> (Watched<K>, Store<K>) {
     let (store, writer) = reflector::store();
     let (sender, gone) = mpsc::channel(GONE_MAX);
     let mut sorter =
         Sorter { unreadable: unreadable.clone(), known: store.clone(), listed: HashSet::new(), gone: sender };
-    let events = watcher::watcher(Api::<DeserializeGuard<K>>::all(client.clone()), watch_config());
+    let config = watcher::Config::default().timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
+    let events = watcher::watcher(Api::<DeserializeGuard<K>>::all(client.clone()), config);
     let mut troubles = Troubles::default();
     let events = events.inspect(move |event| troubles.note(&K::kind(&()), &K::plural(&()), event.as_ref().err()));
     let readable = events.filter_map(move |event| ready(event.map(|event| sorter.sort(event)).transpose()));

@@ -11,6 +11,7 @@ pub mod context;
 mod distribution;
 mod distribution_point;
 pub mod error;
+pub mod events;
 pub mod guard;
 mod held_up;
 pub mod looks;
@@ -20,7 +21,7 @@ pub mod package;
 mod placement;
 mod program;
 mod record;
-mod removal;
+pub mod removal;
 pub mod report;
 pub mod site;
 pub mod start;
@@ -30,10 +31,7 @@ use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 use futures::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
-    runtime::{
-        controller::{Action, Config},
-        watcher,
-    },
+    runtime::controller::{Action, Config},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -130,8 +128,10 @@ async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action
         tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), "stalled");
     }
     outcome?;
+    // One that cannot be written fails like any other, and is tried ever more rarely.
+    let put_off = put_off?;
     ctx.pace.succeeded(&object.uid().unwrap_or_default());
-    let next = [put_off?, report.next, Some(ctx.at_latest(RESYNC))].into_iter().flatten().min();
+    let next = [put_off, report.next, Some(ctx.at_latest(RESYNC))].into_iter().flatten().min();
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -146,10 +146,5 @@ fn policy<K: Reconciled>(object: &K, error: &Error, ctx: &Context) -> Action {
     }
 }
 
-/// A server that hangs is noticed after this time, for it ends every watch by then.
-pub(crate) const WATCH_TIMEOUT_SECS: u32 = 200;
-
-/// The watch configuration of every controller.
-pub(crate) fn watch_config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_TIMEOUT_SECS)
-}
+/// A server ends every watch after this time, and the watch is taken up again.
+pub const WATCH_TIMEOUT: Duration = Duration::from_secs(200);

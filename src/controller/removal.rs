@@ -2,7 +2,7 @@
 //! Software that programs installed stays. A package that git sync declares is let go at once, with nothing of it removed:
 //! it is made again in a moment, and whoever wants to be rid of it takes it out of the files.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use kube::{
     ResourceExt,
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Reconciled, context::Context, error::Error, placement, report::Report};
 use crate::{
     api::{
-        CONTENT_FINALIZER,
+        CONTENT_FINALIZER, FIELD_MANAGER,
         conditions::Readiness,
         package::{DeletionPolicy, Package},
     },
@@ -25,9 +25,9 @@ use crate::{
     model::{identity::ObjectName, reason::Reason},
 };
 
-/// Points that have not confirmed after this time are given up: a dead one must not hold a namespace for ever. The
-/// content may still lie there; a point that comes back removes what it was not told to hold.
-const REMOVAL_DEADLINE: Duration = Duration::from_secs(72 * 3_600);
+/// Points that have not confirmed after this time are waited for no longer: a dead one must not hold a namespace for ever. One
+/// that comes back after all removes the content then.
+pub const REMOVAL_DEADLINE: Duration = Duration::from_secs(72 * 3_600);
 /// A removal is looked at again at least this often.
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -48,7 +48,8 @@ async fn patch_finalizers(package: &Package, finalizers: &[String], ctx: &Contex
         "resourceVersion": package.resource_version(),
     }});
     let api = Package::api(&ctx.client, package.namespace().as_deref());
-    match api.patch(&package.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(&package.name_any(), &params, &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::api("change the finalizers of a package")(error)),
@@ -61,7 +62,7 @@ async fn let_go(package: &Package, name: &ObjectName, ctx: &Context) -> Result<R
     tracing::info!(package = %name, "deleted, but declared in the served files: it is made again, and keeps content and offers");
     without_ours(package, ctx).await?;
     let text = "deleted, but declared in the served files: it is made again; to be rid of it, take it out of them";
-    Ok(report(Readiness::Progressing(Reason::RemovalPending, text.into())))
+    Ok(report(Readiness::Progressing(Reason::RemovalPending, text.into()), REMOVAL_INTERVAL))
 }
 
 /// Removes a package that is being deleted.
@@ -84,22 +85,24 @@ pub(super) async fn reconcile(package: &Package, name: &ObjectName, ctx: &Contex
             decided.held_back.iter().map(|(point, _)| point.as_str()).collect::<Vec<_>>().join(", "),
             crate::api::FORCE_REMOVAL_ANNOTATION,
         );
-        return Ok(report(Readiness::Stalled(Reason::LastCopy, text)));
+        return Ok(report(Readiness::Stalled(Reason::LastCopy, text), REMOVAL_INTERVAL));
     }
-    let asked = package.metadata.deletion_timestamp.as_ref().map_or_else(clock::now, |time| time.0);
-    let late = clock::now().duration_since(asked).unsigned_abs() > REMOVAL_DEADLINE;
-    if late || package.spec.deletion_policy == DeletionPolicy::Orphan {
-        let (name, now_ms) = (name.clone(), clock::now_unix_ms());
-        ctx.database.write(move |tx| locations::abandon(tx, Some(&name), None, now_ms)).await?;
-    }
+    let left = left(package, ctx);
     let waiting = {
         let name = name.clone();
         ctx.database.read(move |connection| locations::waiting_removals(connection, &name)).await?
     };
-    if !waiting.is_empty() {
-        let points: std::collections::BTreeSet<_> = waiting.iter().map(|row| row.point.as_str()).collect();
-        let text = format!("waiting for {} to confirm the removal", points.into_iter().collect::<Vec<_>>().join(", "));
-        return Ok(report(Readiness::Progressing(Reason::RemovalPending, text)));
+    let points: BTreeSet<_> = waiting.iter().map(|row| row.point.as_str()).collect();
+    let points = points.into_iter().collect::<Vec<_>>().join(", ");
+    if package.spec.deletion_policy == DeletionPolicy::Orphan {
+        let (name, now_ms) = (name.clone(), clock::now_unix_ms());
+        ctx.database.write(move |tx| locations::abandon(tx, Some(&name), None, now_ms)).await?;
+    } else if !waiting.is_empty() && !left.is_zero() {
+        let text = format!("waiting for {points} to confirm the removal");
+        return Ok(report(Readiness::Progressing(Reason::RemovalPending, text), REMOVAL_INTERVAL.min(left)));
+    } else if !waiting.is_empty() {
+        // What they shall do stays written down here, for when they come back.
+        tracing::warn!(package = %name, points, "the removal was not confirmed in time: the package goes, its content may still lie there");
     }
     let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
     ctx.database
@@ -109,7 +112,15 @@ pub(super) async fn reconcile(package: &Package, name: &ObjectName, ctx: &Contex
         })
         .await?;
     without_ours(package, ctx).await?;
-    Ok(report(Readiness::Progressing(Reason::RemovalPending, "removed from every distribution point".into())))
+    let text = "removed from every distribution point";
+    Ok(report(Readiness::Progressing(Reason::RemovalPending, text.into()), REMOVAL_INTERVAL))
+}
+
+/// How long points have left to confirm. By a clock that is behind the API server's, all of it.
+fn left(package: &Package, ctx: &Context) -> Duration {
+    let asked = package.metadata.deletion_timestamp.as_ref().map_or_else(clock::now, |time| time.0);
+    let waited = Duration::try_from(clock::now().duration_since(asked)).unwrap_or_default();
+    ctx.removal_deadline.saturating_sub(waited)
 }
 
 /// Takes our finalizer off.
@@ -118,6 +129,6 @@ async fn without_ours(package: &Package, ctx: &Context) -> Result<(), Error> {
     patch_finalizers(package, &others, ctx).await
 }
 
-fn report(readiness: Readiness) -> Report {
-    Report { next: Some(REMOVAL_INTERVAL), ..Report::new(readiness) }
+fn report(readiness: Readiness, next: Duration) -> Report {
+    Report { next: Some(next), ..Report::new(readiness) }
 }

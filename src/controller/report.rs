@@ -7,7 +7,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::{Map, Value, json};
 
@@ -112,7 +111,7 @@ pub(super) async fn write<K: Reconciled>(
     }
     ctx.pace.written(&uid);
     if turned {
-        emit(object, &report.readiness, ctx).await;
+        ctx.events.tell(&ctx.client, object.object_ref(&()), &report.readiness).await;
     }
     Ok(None)
 }
@@ -123,24 +122,4 @@ fn transition(before: &[Condition], after: &[Condition]) -> bool {
         all.iter().find(|one| one.type_ == "Ready").map(|one| (one.status.clone(), one.reason.clone()))
     };
     ready(before) != ready(after)
-}
-
-/// Events tell of transitions that somebody may want to know of; progress alone is none.
-async fn emit<K: Reconciled>(object: &K, readiness: &Readiness, ctx: &Context) {
-    let type_ = match readiness {
-        Readiness::Progressing(..) => return,
-        Readiness::Ready(..) => EventType::Normal,
-        Readiness::Stalled(..) => EventType::Warning,
-    };
-    let recorder = Recorder::new(ctx.client.clone(), Reporter { controller: FIELD_MANAGER.into(), instance: None });
-    let event = Event {
-        type_,
-        reason: readiness.reason().as_str().to_owned(),
-        note: Some(readiness.message().to_owned()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
-        tracing::debug!(%error, "an event was not recorded");
-    }
 }

@@ -1,6 +1,6 @@
 //! Starts one controller per kind: the only list of watches.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 
@@ -30,18 +30,18 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Makes all controllers.
+    /// Makes all controllers, whose watches the server ends after `watch_timeout`.
     #[must_use]
-    pub fn new(client: &kube::Client) -> (Self, Stores, Nudges) {
+    pub fn new(client: &kube::Client, watch_timeout: Duration) -> (Self, Stores, Nudges) {
         let (unreadable, findings) = Unreadable::new();
-        let (site, sites) = watched(client, &unreadable);
-        let (point, points) = watched(client, &unreadable);
-        let (config, configs) = watched(client, &unreadable);
-        let (package, packages) = watched(client, &unreadable);
-        let (program, programs) = watched(client, &unreadable);
-        let (distribution, distributions) = watched(client, &unreadable);
-        let (collection, collections) = watched(client, &unreadable);
-        let (advertisement, advertisements) = watched(client, &unreadable);
+        let (site, sites) = watched(client, watch_timeout, &unreadable);
+        let (point, points) = watched(client, watch_timeout, &unreadable);
+        let (config, configs) = watched(client, watch_timeout, &unreadable);
+        let (package, packages) = watched(client, watch_timeout, &unreadable);
+        let (program, programs) = watched(client, watch_timeout, &unreadable);
+        let (distribution, distributions) = watched(client, watch_timeout, &unreadable);
+        let (collection, collections) = watched(client, watch_timeout, &unreadable);
+        let (advertisement, advertisements) = watched(client, watch_timeout, &unreadable);
         let (nudges, nudged) = nudge::channel();
         let stores = Stores {
             sites,

@@ -37,6 +37,12 @@ pub fn step(live: Option<&Value>, ours: &Value) -> Step {
     }
 }
 
+/// What `ours` has and the cluster's lacks, as `v1alpha1 spec.field`: what somebody writes there is dropped by the API server.
+#[must_use]
+pub fn missing(live: &Value, ours: &Value) -> Vec<String> {
+    lost(ours, live)
+}
+
 /// What `old` accepts or serves and `new` does not, as `v1alpha1 spec.field` and the like, in reading order.
 fn lost(old: &Value, new: &Value) -> Vec<String> {
     let mut lost = Vec::new();

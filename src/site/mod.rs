@@ -5,6 +5,7 @@ mod access_points;
 mod aggregated;
 mod builtin;
 mod claim;
+mod definitions;
 mod enrol;
 mod error;
 mod first_grant;

@@ -64,7 +64,7 @@ impl Cluster {
             let reads = request.method() == http::Method::GET;
             if reads || tenure.holds() { Ok(request) } else { Err::<_, BoxError>("the site's Lease ran out".into()) }
         });
-        let watched = Watched::default();
+        let watched = Watched::new(options.watch_timeout);
         let acting = ClientBuilder::try_from(config).map_err(no_client)?.with_layer(&watched).with_layer(&may).build();
         Ok(Some(Self { client, holder, acting, watched }))
     }

@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    controller::{WATCH_TIMEOUT, removal::REMOVAL_DEADLINE},
     plan::tenure::LEASE,
     trust::ca::{IDENTITY_LIFETIME, SERVING_LIFETIME},
 };
@@ -121,6 +122,10 @@ pub struct Options {
     pub serving_lifetime: Duration,
     /// How long the Lease of a site beside a cluster lasts without a renewal.
     pub lease: Duration,
+    /// After this time an API server ends each watch; one that gives no sign of life for twice as long is wedged.
+    pub watch_timeout: Duration,
+    /// A deleted package is let go after this time, although points have not confirmed that they removed its content.
+    pub removal_deadline: Duration,
     /// Takes the place of every interval at which the site looks at something although nothing was announced. For tests:
     /// what still arrives, arrives by events.
     pub look_interval: Option<Duration>,
@@ -141,6 +146,8 @@ impl Options {
             certificate_lifetime: IDENTITY_LIFETIME,
             serving_lifetime: SERVING_LIFETIME,
             lease: LEASE,
+            watch_timeout: WATCH_TIMEOUT,
+            removal_deadline: REMOVAL_DEADLINE,
             look_interval: None,
         }
     }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     aggregated::Aggregated,
     builtin::Builtin,
-    claim,
+    claim, definitions,
     enrol::Enrolment,
     error::SiteError,
     first_grant::FirstGrant,
@@ -161,6 +161,7 @@ impl Parts {
         let database = Database::open(&state.join("site.db"), now)?;
         if let (Some(cluster), ObjectsIn::Cluster { adopt, .. }) = (&cluster, &options.objects) {
             claim::claim(&cluster.client, state.site(), &database, *adopt).await?;
+            definitions::look(&cluster.client).await;
         }
         let row = database.read(db::site::read).await?;
         let site = SiteIdentity { id: row.id, name: state.site().to_owned(), epoch: row.epoch };
@@ -212,7 +213,7 @@ async fn assemble(
 
     // What controllers, offer manager and points share.
     let (reevaluate, points_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (controllers, stores, nudges) = Controllers::new(&client);
+    let (controllers, stores, nudges) = Controllers::new(&client, options.watch_timeout);
     let (evaluated_sender, evaluated) = watch::channel(Arc::default());
     let (published_sender, published) = watch::channel(Arc::default());
     let (snapshot_sender, snapshot) = watch::channel::<Option<Arc<Snapshot>>>(None);
@@ -247,6 +248,8 @@ async fn assemble(
         reevaluate: reevaluate.clone(),
         points_changed: points_changed.clone(),
         pace: Default::default(),
+        events: Default::default(),
+        removal_deadline: options.removal_deadline,
         fleet: served_rows(&options.objects, &listeners, &authority),
         look_interval: options.look_interval,
     });

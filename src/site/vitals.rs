@@ -104,7 +104,10 @@ impl Vitals {
         if let Some(api) = &organs.api {
             checks.push(("api", timeout(ANSWER_MAX, api.writable()).await.unwrap_or_else(no_answer)));
         }
-        checks.extend([("objects", objects.map_err(str::to_owned)), ("watches", watches(&organs))]);
+        checks.extend([
+            ("objects", objects.map_err(str::to_owned)),
+            ("watches", organs.watched.as_ref().map_or(Ok(()), Watched::heard)),
+        ]);
         checks
     }
 
@@ -112,7 +115,7 @@ impl Vitals {
     pub(super) fn liveness(&self) -> Vec<Check> {
         let watches = match self.stage() {
             Stage::Waits | Stage::Starts => Ok(()),
-            Stage::Serves(organs) => watches(&organs),
+            Stage::Serves(organs) => organs.watched.as_ref().map_or(Ok(()), Watched::unwedged),
         };
         vec![("ping", Ok(())), ("watches", watches)]
     }
@@ -125,8 +128,4 @@ fn disk(state: &Path) -> Result<(), String> {
         return Err("the disk of the state directory is full".to_owned());
     }
     Ok(())
-}
-
-fn watches(organs: &Organs) -> Result<(), String> {
-    organs.watched.as_ref().map_or(Ok(()), Watched::check)
 }

@@ -8,7 +8,9 @@ mod aggregated;
 mod api_level;
 mod apiserver;
 mod chart;
+mod clauses;
 mod differential;
+mod earlier;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../integration/apiserver/support.rs"]
 mod embedded;
@@ -22,6 +24,9 @@ mod left_behind;
 mod node;
 mod owners;
 mod plugin;
+#[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
+#[path = "../support/previous.rs"]
+mod previous;
 #[allow(dead_code, reason = "shared by the test binaries; none uses all of it")]
 #[path = "../support/require.rs"]
 mod require;

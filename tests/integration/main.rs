@@ -15,6 +15,8 @@ mod apiserver;
 #[cfg(feature = "server")]
 mod demo;
 #[cfg(feature = "server")]
+mod earlier;
+#[cfg(feature = "server")]
 mod end_to_end;
 #[cfg(feature = "server")]
 mod environments;
@@ -38,6 +40,9 @@ mod joining;
 mod kinds;
 #[cfg(feature = "server")]
 mod points;
+#[cfg(feature = "server")]
+#[path = "../support/previous.rs"]
+mod previous;
 #[cfg(feature = "server")]
 mod readme;
 mod run;

@@ -1,7 +1,8 @@
 //! Bad days of an API server, through a proxy in front of a real one: whatever it does, nothing runs twice, nothing is lost, and
 //! everything is as declared once it is well again. Each test has a server and a site of its own.
 
-mod proxy;
+pub(crate) mod proxy;
+mod wedged;
 
 use std::{thread, time::Duration};
 

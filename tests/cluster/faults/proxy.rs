@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -38,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) gone: bool,
     /// Lists of this kind are answered as they were when they were [remembered](Proxy::remember), and nothing newer is heard of it.
     pub(crate) old: Option<&'static str>,
+    /// Watches are taken and tell nothing any more, not even that they end.
+    pub(crate) wedged: bool,
     /// Each request takes so much longer.
     pub(crate) slow: Option<Duration>,
     /// Methods and parts of paths that are forbidden.
@@ -64,6 +66,10 @@ struct Shared {
     ours: Mutex<Vec<String>>,
     /// What went wrong so far, by name.
     seen: Mutex<HashSet<&'static str>>,
+    /// Of each kind how many statuses are written at the moment, and how many were at most.
+    at_once: Mutex<HashMap<String, (usize, usize)>>,
+    /// What was forbidden, by path, and when.
+    refused: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Proxy {
@@ -79,6 +85,8 @@ impl Proxy {
             writes: AtomicUsize::default(),
             ours: Mutex::default(),
             seen: Mutex::default(),
+            at_once: Mutex::default(),
+            refused: Mutex::default(),
         });
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -133,6 +141,17 @@ impl Proxy {
         std::mem::take(&mut self.shared.ours.lock().unwrap())
     }
 
+    /// How many statuses of a kind were written at once at most.
+    pub(crate) fn most_at_once(&self, plural: &str) -> usize {
+        self.shared.at_once.lock().unwrap().get(plural).map_or(0, |(_, most)| *most)
+    }
+
+    /// When something was tried that is forbidden.
+    pub(crate) fn tries(&self, part: &str) -> Vec<Instant> {
+        let refused = self.shared.refused.lock().unwrap();
+        refused.iter().filter(|(path, _)| path.contains(part)).map(|(_, at)| *at).collect()
+    }
+
     /// What went wrong so far; a test that relies on a fault asks whether it came about.
     pub(crate) fn seen(&self) -> HashSet<&'static str> {
         self.shared.seen.lock().unwrap().clone()
@@ -149,6 +168,22 @@ impl Drop for Cutter {
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let parts: Vec<&str> = request.uri().path().rsplit('/').collect();
+    let plural = (parts.first() == Some(&"status")).then(|| parts.get(2).map(|part| (*part).to_owned())).flatten();
+    let count = |change: isize| {
+        let Some(plural) = &plural else { return };
+        let mut all = shared.at_once.lock().unwrap();
+        let (now, most) = all.entry(plural.clone()).or_default();
+        *now = now.saturating_add_signed(change);
+        *most = (*most).max(*now);
+    };
+    count(1);
+    let answer = answer(&shared, request).await;
+    count(-1);
+    answer
+}
+
+async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
     let faults = shared.faults.lock().unwrap().clone();
     let note = |what| shared.seen.lock().unwrap().insert(what);
     if let Some(slow) = faults.slow {
@@ -162,6 +197,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     if faults.forbidden.iter().any(|(forbidden, part)| method == *forbidden && uri.path().contains(part)) {
         note("forbidden");
+        shared.refused.lock().unwrap().push((uri.path().to_owned(), Instant::now()));
         return status(StatusCode::FORBIDDEN, "Forbidden");
     }
     let asks = uri.query().unwrap_or_default();
@@ -171,12 +207,12 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         return status(StatusCode::GONE, "Expired");
     }
     let reads = method == Method::GET;
-    let lost = !reads && is_lost(&shared, &faults);
+    let lost = !reads && is_lost(shared, &faults);
     if !reads && uri.path().starts_with("/apis/waybill.dev/") {
         shared.ours.lock().unwrap().push(format!("{method} {}", uri.path()));
     }
-    let mut cut = shared.cut.subscribe();
-    let answer = match forward(&shared, request).await {
+    let cut = shared.cut.subscribe();
+    let answer = match forward(shared, request).await {
         Ok(answer) => answer,
         Err(error) => return (StatusCode::BAD_GATEWAY, error).into_response(),
     };
@@ -186,18 +222,38 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         return status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
     }
     if watches {
-        // A cut is no end: the answer just stops.
-        let stopped = futures::stream::once(async { Err(axum::Error::new(std::io::Error::other("cut"))) });
         return answer.map(|body| {
-            let until = async move { cut.changed().await };
             let text = body.into_data_stream().map_ok(move |part| replaced(part, &faults));
-            Body::from_stream(text.take_until(until).chain(stopped))
+            Body::from_stream(futures::stream::unfold((text, cut, shared.clone()), told))
         });
     }
     if reads && faults.replaced.is_some() {
         return rewritten(answer, |part| replaced(part, &faults)).await;
     }
-    if reads && !asks.contains("fieldSelector") { aged(&shared, &faults, &uri, answer).await } else { answer }
+    if reads && !asks.contains("fieldSelector") { aged(shared, &faults, &uri, answer).await } else { answer }
+}
+
+/// What a watch tells next; where it was before the next one.
+async fn told<T>(
+    (mut text, mut cut, shared): (T, watch::Receiver<u64>, Arc<Shared>),
+) -> Option<(T::Item, (T, watch::Receiver<u64>, Arc<Shared>))>
+where
+    T: futures::Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+{
+    let next = async {
+        let part = text.next().await;
+        while shared.faults.lock().unwrap().wedged {
+            shared.seen.lock().unwrap().insert("wedged");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        part
+    };
+    let part = tokio::select! {
+        part = next => part?,
+        // A cut is no end: the answer just stops.
+        _ = cut.changed() => Err(axum::Error::new(std::io::Error::other("cut"))),
+    };
+    Some((part, (text, cut, shared)))
 }
 
 fn is_lost(shared: &Shared, faults: &Faults) -> bool {

@@ -29,14 +29,9 @@ async fn start() -> Result<Node, String> {
     node.run("kube-controller-manager", settings::kube_controller_manager(&node.directory)).await?;
     node.run("kube-scheduler", settings::kube_scheduler()).await?;
     node.run("kube-proxy", settings::kube_proxy()).await?;
-    node.run("containerd", vec!["--config=containerd.toml".to_owned()]).await?;
-    node.until("containerd", "listening", |node| node.directory.join(settings::SOCKET).exists()).await?;
+    node.run_containerd().await?;
     node.import_pause()?;
-    node.run("kubelet", settings::kubelet(&node.directory)).await?;
-    let ready = "--template={{range .status.conditions}}{{if eq .type \"Ready\"}}{{.status}}{{end}}{{end}}";
-    let is_ready =
-        |node: &Node| node.kubectl(&["get", "node", "node", "--output=go-template", ready]) == Ok("True".into());
-    node.until("kubelet", "Ready", is_ready).await?;
+    node.run_kubelet().await?;
     // Without it no pod is let in.
     let has_account = |node: &Node| node.kubectl(&["get", "serviceaccount", "default"]).is_ok();
     node.until("kubelet", "given an account for pods", has_account).await?;
@@ -44,6 +39,54 @@ async fn start() -> Result<Node, String> {
 }
 
 impl Node {
+    async fn run_containerd(&mut self) -> Result<(), String> {
+        self.run("containerd", vec!["--config=containerd.toml".to_owned()]).await?;
+        self.until("containerd", "listening", |node| node.directory.join(settings::SOCKET).exists()).await
+    }
+
+    async fn run_kubelet(&mut self) -> Result<(), String> {
+        self.run("kubelet", settings::kubelet(&self.directory)).await?;
+        let ready = "--template={{range .status.conditions}}{{if eq .type \"Ready\"}}{{.status}}{{end}}{{end}}";
+        let is_ready =
+            |node: &Node| node.kubectl(&["get", "node", "node", "--output=go-template", ready]) == Ok("True".into());
+        self.until("kubelet", "Ready", is_ready).await
+    }
+
+    /// As after a loss of power: whatever runs containers has ended without a word, and so have these, which `also` ends; then
+    /// it is started again.
+    pub(crate) fn restart(&mut self, also: impl FnOnce()) {
+        // Of the processes, these were started last; what is killed here is what they wait for.
+        for program in ["kubelet", "containerd", "containerd-shim-runc-v2"] {
+            let killed = self.kill_all(program);
+            assert!(killed > 0, "{program} does not run");
+        }
+        self.processes.truncate(self.processes.len() - 2);
+        also();
+        fs::remove_file(self.directory.join(settings::SOCKET)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let started = runtime.block_on(async {
+            self.run_containerd().await?;
+            self.run_kubelet().await
+        });
+        started.unwrap_or_else(|error| panic!("the node did not start again: {error}"));
+    }
+
+    /// Kills the node's processes of this program, and no others of the machine; how many there were.
+    fn kill_all(&self, program: &str) -> usize {
+        let runs_here = |process: &Path| {
+            let words = fs::read(process.join("cmdline")).unwrap_or_default();
+            let name = words.split(|byte| *byte == 0).next().and_then(|word| word.rsplit(|byte| *byte == b'/').next());
+            name == Some(program.as_bytes())
+                && fs::read_link(process.join("cwd")).is_ok_and(|place| place.starts_with(&self.directory))
+        };
+        let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let found = processes.filter(|process| runs_here(process)).filter_map(|process| {
+            let id = process.file_name()?.to_str()?.parse().ok()?;
+            rustix::process::Pid::from_raw(id)
+        });
+        found.filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::KILL).is_ok()).count()
+    }
+
     async fn run(&mut self, name: &'static str, arguments: Vec<String>) -> Result<(), String> {
         let mut command = self.place.command(name, &self.directory);
         command.args(arguments);

@@ -2,6 +2,7 @@
 //! instances are processes; a machine of theirs reaches whichever is switched in, as through a Service.
 
 pub(crate) mod site;
+mod switch;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io::{self, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -23,7 +23,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::LEASE;
+use super::{
+    LEASE,
+    switch::{Switch, free_port, pass_on},
+};
 use crate::api_level::{ADMIN, RealApi};
 
 /// Longest wait for anything that is expected to happen.
@@ -46,15 +49,6 @@ pub(crate) struct Place {
     namespace: &'static str,
     /// How long a Lease lasts here without a renewal.
     lease: Duration,
-}
-
-/// Between machines and instances.
-#[derive(Default)]
-struct Switch {
-    /// The address of the instance that machines reach.
-    to: Option<IpAddr>,
-    /// Connections of machines to it.
-    through: Vec<TcpStream>,
 }
 
 impl Place {
@@ -107,8 +101,13 @@ impl Place {
 
     /// The package and what offers it to everybody, once a version, as the site lets its namespace do.
     pub(crate) fn declare(&self) {
+        self.apply("Site", "main", &json!({"namespaces": [{"name": self.namespace}]}));
+        self.offer();
+    }
+
+    /// As [`Place::declare`], without what the site lets the namespace do.
+    pub(crate) fn offer(&self) {
         for (kind, spec) in [
-            ("Site", json!({"namespaces": [{"name": self.namespace}]})),
             ("Package", json!({"source": {"directory": {"path": "tool"}}})),
             ("Program", json!({"packageRef": "tool", "argv": ["run.sh"]})),
             ("Distribution", json!({"package": "tool", "distributionPoints": {"all": {}}})),
@@ -119,18 +118,32 @@ impl Place {
                     "rerun": "OncePerVersion"}),
             ),
         ] {
-            let name = if kind == "Site" { "main" } else { "tool" };
-            let object = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind,
-                "metadata": {"name": name}, "spec": spec});
-            let params = PatchParams::apply("test").force();
-            self.runtime.block_on(self.objects(kind).patch(name, &params, &Patch::Apply(&object))).unwrap();
+            self.apply(kind, "tool", &spec);
         }
+    }
+
+    /// Applies one object.
+    pub(crate) fn apply(&self, kind: &str, name: &str, spec: &Value) {
+        let object =
+            json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let params = PatchParams::apply("test").force();
+        self.runtime.block_on(self.objects(kind).patch(name, &params, &Patch::Apply(&object))).unwrap();
+    }
+
+    /// Does this beside the test.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
+    /// A client of the API server itself, in the runtime of this place.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     pub(crate) fn objects(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", kind));
         match kind {
-            "Site" => Api::all_with(self.client.clone(), &resource),
+            "Site" | "DistributionPoint" | "ClientAgentConfig" => Api::all_with(self.client.clone(), &resource),
             _ => Api::namespaced_with(self.client.clone(), self.namespace, &resource),
         }
     }
@@ -177,8 +190,24 @@ impl Place {
         Agent(spawn(self, name, &words))
     }
 
-    /// An invitation, had as a cluster's user has it: with a token that was made for the site.
+    /// A further distribution point of this name, which joins through the switch, or comes back; it ends when this is dropped.
+    pub(crate) fn point(&self, site: &Instance<'_>, name: &str) -> Agent {
+        let file = self.directory.join(format!("{name}.json"));
+        if !file.exists() {
+            let invited = self.runtime.block_on(self.invitation(site, json!({"role": "dp", "name": name})));
+            fs::write(&file, invited.to_string()).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        }
+        let join = format!("{name}.json");
+        Agent(spawn(self, name, &["dp", "--join", &join, "--state", name, "--listen", "127.0.0.4:0"]))
+    }
+
+    /// An invitation of a client with labels, had as a cluster's user has it: with a token that was made for the site.
     async fn join_file(&self, site: &Instance<'_>, labels: &Value) -> Value {
+        self.invitation(site, json!({"role": "client", "labels": labels})).await
+    }
+
+    async fn invitation(&self, site: &Instance<'_>, spec: Value) -> Value {
         let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client.clone());
         let account = json!({"metadata": {"name": OWNER}});
         let made = accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await;
@@ -200,7 +229,7 @@ impl Place {
                 ApiResource::from_gvk(&GroupVersionKind::gvk("fleet.waybill.dev", "v1alpha1", "EnrolmentToken"));
             let tokens: Api<DynamicObject> = Api::all_with(Client::try_from(config).unwrap(), &tokens);
             let invitation = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "EnrolmentToken", "metadata": {},
-                "spec": {"role": "client", "labels": labels}});
+                "spec": spec});
             tokens.create(&PostParams::default(), &serde_json::from_value(invitation).unwrap()).await
         };
         let refused = invite("another-service").await.unwrap_err();
@@ -221,9 +250,11 @@ impl Place {
         object.map_or(Value::Null, |object| serde_json::to_value(object).unwrap())
     }
 
-    /// Versions of the package that the built-in point of this volume holds.
-    pub(crate) fn held(&self, volume: &str) -> usize {
-        let folder = self.directory.join(volume).join("dp/content").join(self.namespace).join("tool");
+    /// Versions of the package that the point of this state holds: the built-in one of a volume, or another one.
+    pub(crate) fn held(&self, state: &str) -> usize {
+        let state = self.directory.join(state);
+        let own = if state.join("dp").exists() { state.join("dp") } else { state };
+        let folder = own.join("content").join(self.namespace).join("tool");
         let is_version = |name: &str| name.starts_with(|letter: char| letter.is_ascii_digit());
         let names =
             fs::read_dir(folder).into_iter().flatten().map_while(Result::ok).filter(|entry| entry.path().is_dir());
@@ -356,33 +387,4 @@ fn spawn(place: &Place, name: &str, words: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(words).current_dir(&place.directory).stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
-}
-
-/// Passes connections on to whichever instance is switched in, at the same port.
-fn pass_on(listener: TcpListener, switch: &Arc<Mutex<Switch>>) {
-    let (switch, port) = (switch.clone(), listener.local_addr().unwrap().port());
-    thread::spawn(move || {
-        for machine in listener.incoming().map_while(Result::ok) {
-            let mut switch = switch.lock().unwrap();
-            let Some(site) = switch.to.and_then(|address| TcpStream::connect((address, port)).ok()) else { continue };
-            switch.through.push(machine.try_clone().unwrap());
-            for (mut from, mut to) in [
-                (machine.try_clone().unwrap(), site.try_clone().unwrap()),
-                (site.try_clone().unwrap(), machine.try_clone().unwrap()),
-            ] {
-                thread::spawn(move || {
-                    let _ = io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(std::net::Shutdown::Both);
-                });
-            }
-        }
-    });
-}
-
-/// A port that is free with its neighbours on the addresses that are used here.
-fn free_port() -> u16 {
-    let addresses = [1, 2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
-    let free = |port: u16| addresses.iter().all(|address| TcpListener::bind((*address, port)).is_ok());
-    let seed = u16::try_from(std::process::id() % 1_000).unwrap();
-    (0..1_000).map(|step| 18_001 + (seed + step) % 1_000 * 4).find(|port| (port - 1..=port + 2).all(free)).unwrap()
 }

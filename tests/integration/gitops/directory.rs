@@ -73,15 +73,16 @@ async fn a_refused_object_has_its_place_and_stops_no_other() {
     let wrong =
         "apiVersion: waybill.dev/v1alpha1\nkind: Collection\nmetadata: {name: wrong}\nspec:\n  client: [a]\n---\n";
     world.write("a.yaml", &format!("{wrong}{}", collection("right", "a")));
+    world.write("b.yaml", &collection("other", "a"));
     world.serve_directory();
-    let state = world.until(|state| state.objects == 1).await;
-    assert_eq!(world.names("Collection").await, ["right"]);
+    let state = world.until(|state| state.objects == 2).await;
+    assert_eq!(world.names("Collection").await, ["other", "right"]);
     let shown = state.diagnostics[0].to_string();
     assert!(shown.starts_with("a.yaml:5:3: ") && shown.ends_with(" 5 |   client: [a]\n   |   ^"), "{shown}");
 
     world.write("a.yaml", &wrong.replace("client:", "clients:"));
-    world.until(|state| state.diagnostics.is_empty() && state.objects == 1).await;
-    assert_eq!(world.names("Collection").await, ["wrong"]);
+    world.until(|state| state.diagnostics.is_empty() && state.objects == 2).await;
+    assert_eq!(world.names("Collection").await, ["other", "wrong"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

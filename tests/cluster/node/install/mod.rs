@@ -1,5 +1,6 @@
 //! The chart on the node: what a new user does, and what then goes wrong. Each test has a node of its own.
 
+mod bad_days;
 mod life;
 mod removal;
 mod site;

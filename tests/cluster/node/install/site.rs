@@ -108,16 +108,25 @@ impl Drop for Site {
 impl Site {
     /// `None`, after saying so, where nobody asked for a node.
     pub(super) fn install() -> Option<Site> {
-        Self::install_with(&[])
+        Self::install_as(&[], |_, _| {})
     }
 
-    /// The same with further values.
+    /// As [`Site::install`], with further values.
     pub(super) fn install_with(values: &[&str]) -> Option<Site> {
+        Self::install_as(values, |_, _| {})
+    }
+
+    /// As [`Site::install`], with the volume of its state made ready by `prepare`.
+    pub(super) fn install_on(prepare: impl FnOnce(&Node, &Path)) -> Option<Site> {
+        Self::install_as(&[], prepare)
+    }
+
+    fn install_as(values: &[&str], prepare: impl FnOnce(&Node, &Path)) -> Option<Site> {
         let node = Node::start()?;
         node.import(&image()).unwrap();
         node.apply("claim", CLAIM);
         let sources = node.volume("packages", RELEASE, "packages");
-        node.volume("state", RELEASE, "waybill-state");
+        prepare(&node, &node.volume("state", RELEASE, "waybill-state"));
         let site = Site { node, sources, agents: Vec::new() };
         site.helm("install", values).unwrap();
         site.node.apply("people", PEOPLE);
@@ -284,13 +293,22 @@ spec: {{program: {name}, collection: everybody, assignments: [{{asSoonAsPossible
 
     /// Kills the site's process without a word, as a machine's failing memory would.
     pub(super) fn kill(&self) {
-        let directory = self.node.directory().to_str().unwrap().to_owned();
+        Self::killer(self.node.directory())();
+    }
+
+    /// What does that for the node with this directory.
+    pub(super) fn killer(directory: &Path) -> impl FnOnce() + use<> {
+        let directory = directory.to_str().unwrap().to_owned();
+        move || Self::kill_in(&directory)
+    }
+
+    fn kill_in(directory: &str) {
         let mut killed = 0;
         for entry in fs::read_dir("/proc").unwrap() {
             let process = entry.unwrap().path();
             let words = fs::read(process.join("cmdline")).unwrap_or_default();
             let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
-            if words.starts_with(b"/waybill\0site\0") && mounts.contains(&directory) {
+            if words.starts_with(b"/waybill\0site\0") && mounts.contains(directory) {
                 let pid = process.file_name().unwrap().to_str().unwrap().parse().unwrap();
                 rustix::process::kill_process(
                     rustix::process::Pid::from_raw(pid).unwrap(),

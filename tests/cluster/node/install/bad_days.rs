@@ -1,0 +1,101 @@
+//! What happens to volumes and nodes: one is full, another one is mounted, the machine loses its power. Nothing runs twice.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    super::{Node, seconds},
+    Site,
+    site::{PATIENCE, RELEASE},
+};
+
+/// Another claim, with nothing in it.
+const OTHER: &str = r#"
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: other, namespace: waybill}
+spec: {accessModes: [ReadWriteOnce], storageClassName: "", resources: {requests: {storage: 1Gi}}}
+"#;
+
+/// A small disk as the volume of the site's state, which only the node sees.
+fn small(node: &Node, volume: &Path) {
+    let mut mount = node.command("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(volume);
+    super::super::succeed(mount).unwrap();
+}
+
+impl Site {
+    #[track_caller]
+    fn wait_for_readiness(&self, expected: bool) -> (String, u64, bool) {
+        self.node.wait(if expected { "ready" } else { "not ready" }, PATIENCE, |_| {
+            let container = self.container()?;
+            if container.2 == expected { Ok(container) } else { Err(format!("{container:?}")) }
+        })
+    }
+
+    /// Runs a script and waits until it has succeeded.
+    #[track_caller]
+    fn run(&self, name: &str) {
+        self.offer_script(name, 0);
+        self.wait_for_success(name);
+    }
+}
+
+#[test]
+fn a_full_volume_another_volume_and_a_loss_of_power_repeat_and_forget_nothing() {
+    let mut volume = PathBuf::new();
+    let prepare = |node: &Node, path: &Path| {
+        small(node, path);
+        volume = path.to_owned();
+    };
+    let Some(mut site) = Site::install_on(prepare) else { return };
+    site.join();
+    site.run("first");
+
+    // Full to the last byte: not ready, and left alone, for a new process would have no more room.
+    let before = site.wait_for_readiness(true);
+    let mut fill = site.node.command("dd");
+    fill.arg("if=/dev/zero").arg(format!("of={}", volume.join("ballast").display())).arg("bs=64k");
+    assert!(super::super::succeed(fill).unwrap_err().contains("No space left"));
+    site.wait_for_readiness(false);
+    site.offer_script("second", 0);
+    std::thread::sleep(seconds(15));
+    assert_eq!(site.container().unwrap(), (before.0.clone(), before.1, false));
+    assert_eq!(site.noted(), ["first starts", "first ends"]);
+    let mut empty = site.node.command("rm");
+    empty.arg(volume.join("ballast"));
+    super::super::succeed(empty).unwrap();
+    assert_eq!(site.wait_for_readiness(true), before, "nobody started it again");
+    site.wait_for_success("second");
+
+    // Another volume: it refuses to act and says both ways out; with the right one it goes on.
+    site.node.apply("other", OTHER);
+    site.node.volume("other", RELEASE, "other");
+    let own = site.get("site", "main", "").unwrap()["status"]["siteId"].as_str().unwrap().to_owned();
+    assert!(site.helm("upgrade", &["--set=persistence.existingClaim=other", "--timeout=15s"]).is_err());
+    site.node.wait("refused", PATIENCE, |_| {
+        let status = site.get("pod", "waybill-0", RELEASE)?["status"]["containerStatuses"][0].clone();
+        let of = |state: &str| status[state]["terminated"]["message"].as_str().unwrap_or_default().to_owned();
+        let said = of("state") + &of("lastState");
+        let is_refused = said.contains(&format!("mount the volume that holds {own}")) && said.contains("--adopt");
+        if is_refused { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert_eq!(site.get("site", "main", "").unwrap()["status"]["siteId"], own);
+    site.node.helm(&["rollback", RELEASE, "--namespace", RELEASE, "--wait", "--timeout=150s"]).unwrap();
+    site.wait_for_readiness(true);
+    site.run("third");
+
+    // The machine loses its power while a program runs elsewhere.
+    site.offer_script("fourth", 20);
+    site.wait_for_note("fourth starts");
+    let before = site.wait_for_readiness(true);
+    let kill = Site::killer(site.node.directory());
+    site.node.restart(kill);
+    site.node.wait("there again", PATIENCE, |_| {
+        let now = site.container()?;
+        if now.0 != before.0 && now.2 { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+    site.wait_for_success("fourth");
+    site.run("fifth");
+    let starts: Vec<String> = site.noted().into_iter().filter(|line| line.ends_with("starts")).collect();
+    assert_eq!(starts, ["first starts", "second starts", "third starts", "fourth starts", "fifth starts"]);
+}
