@@ -130,7 +130,11 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Answer, AskError> {
     let mut exchange = || -> io::Result<String> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        stream.write_all(&line)?;
+        match stream.write_all(&line) {
+            // An agent that refuses a connection says why at once, and does not wait for what is asked.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
         let mut answer = String::new();
         BufReader::new((&stream).take(ANSWER_BYTES_MAX)).read_line(&mut answer)?;
         Ok(answer)
