@@ -169,7 +169,12 @@ fn site_systems_show_silence_and_storage() {
     let report = PointReport {
         assignment: String::new(),
         url: "https://dp-1".into(),
-        drives: vec![drive("/a", 20 << 30, true), drive("/b", 6 << 30, true), drive("/c", 0, false)],
+        drives: vec![
+            drive("/a", 20 << 30, true),
+            drive("/b", 6 << 30, true),
+            drive("/c", 0, false),
+            DriveReport { total_bytes: 0, ..drive("/gone", 0, false) },
+        ],
         versions: Vec::new(),
         messages: Vec::new(),
         outbox: "o".into(),
@@ -187,6 +192,7 @@ fn site_systems_show_silence_and_storage() {
             line("dp-1", "/a", Health::Ok),
             line("dp-1", "/b", Health::Warning),
             line("dp-1", "/c", Health::Ok),
+            line("dp-1", "/gone", Health::Critical),
             line("dp-2", "", Health::Critical),
         ]
     );
