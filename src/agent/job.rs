@@ -112,7 +112,8 @@ async fn make(shared: &Arc<Shared>, job: &Job) -> Result<Done, AgentError> {
             }
         }
     };
-    if !still_due(shared, job)? {
+    // The journal of a state directory that is gone would be forgotten, and the program would run again.
+    if !shared.has_state() || !still_due(shared, job)? {
         return Ok(Done::NotDue);
     }
     start(shared, job, definition, key, content).await

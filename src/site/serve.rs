@@ -371,6 +371,7 @@ async fn assemble(
     let device_limits = Limits { body_bytes_max: REPORT_BYTES_MAX, ..limits };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
+        lost = state.lost() => Err(lost.into()),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::content::{
+    anchor::{Anchor, Lost},
     durable,
     private::{self, NotPrivate},
 };
@@ -86,6 +87,7 @@ struct Marker {
 pub struct StateDirectory {
     path: PathBuf,
     site: Option<String>,
+    anchor: Anchor,
     _lock: File,
 }
 
@@ -116,6 +118,7 @@ impl StateDirectory {
         let lock = path.join("lock");
         durable::prepare_private(&lock).map_err(failed)?;
         let lock = File::open(lock).map_err(failed)?;
+        let anchor = Anchor::of(&path.join("lock"), &lock).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
         let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER, site: site.clone() };
         let text = serde_json::to_vec(&marker).unwrap_or_default();
@@ -124,13 +127,18 @@ impl StateDirectory {
         if fs::read(&marker).ok().as_deref() != Some(&*text) {
             durable::replace(&marker, &text, 0o600).map_err(failed)?;
         }
-        Ok(Self { path, site, _lock: lock })
+        Ok(Self { path, site, anchor, _lock: lock })
     }
 
     /// The site it belongs to; empty for other processes' directories.
     #[must_use]
     pub fn site(&self) -> &str {
         self.site.as_deref().unwrap_or_default()
+    }
+
+    /// Waits until the directory is not the one that was opened any more: removed, or another one in its place.
+    pub async fn lost(&self) -> Lost {
+        self.anchor.lost().await
     }
 
     /// A file or directory in it.

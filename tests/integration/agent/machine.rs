@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -77,6 +77,11 @@ impl Machine {
             .stderr(log)
             .spawn();
         self.agent = Some(child.unwrap());
+    }
+
+    /// How the agent ended, if it did by itself.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.agent.as_mut().and_then(|agent| agent.try_wait().unwrap())
     }
 
     /// As kill -9 does.
