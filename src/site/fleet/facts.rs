@@ -14,7 +14,7 @@ use crate::{
         devices::{self, DeviceRow},
         inventory, leaves, locations, records, status,
     },
-    model::identity::ObjectName,
+    model::{identity::ObjectName, reason::Reason},
     plan::{
         behind::is_behind,
         clause::false_parts,
@@ -57,7 +57,10 @@ pub(super) async fn gather(
     let declared =
         package.as_ref().and_then(|package| late.stores.packages.get(&ObjectRef::new(&package.name).within(namespace)));
     let obstacle = declared.as_ref().and_then(|package| obstacle(package));
-    let outcome = late.evaluated.borrow().compiled.outcomes.get(&advertisement).cloned();
+    let offer = object.as_deref().map(template);
+    let evaluated = late.evaluated.borrow().compiled.outcomes.get(&advertisement).cloned();
+    let outcome = outcome(offer.as_ref(), evaluated);
+    let offer = offer.and_then(Result::ok);
     let wanted = Wanted {
         client: client.clone(),
         advertisement: advertisement.clone(),
@@ -72,13 +75,12 @@ pub(super) async fn gather(
         Ok(rows) => rows,
         Err(error) => return Ok(Err(error)),
     };
-    let offer = object.as_ref().and_then(|object| template(object).ok());
     let clause = clause(late, object.as_deref(), &advertisement, &client, &rows);
     let behind = offer.as_ref().and_then(|offer| behind(offer, &rows, now));
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
     let record = match (rows.record, &object, package) {
         (Some(record), _, _) => Ok(RecordFacts {
-            has_program: offer.as_ref().is_some_and(|offer| record.program(&offer.program).is_some()),
+            has_program: object.as_ref().is_some_and(|object| record.program(&object.spec.program).is_some()),
             has_content: record.content.is_some(),
             source_version: record.source_version,
             package: record.package,
@@ -104,6 +106,14 @@ pub(super) async fn gather(
         advertisement,
         client,
     }))
+}
+
+/// What became of the advertisement: one that cannot be read is not evaluated at all, and somebody has to correct it.
+fn outcome(offer: Option<&Result<OfferTemplate, String>>, evaluated: Option<Outcome>) -> Option<Outcome> {
+    match offer {
+        Some(Err(text)) => Some(Outcome::Stalled(Reason::InvalidSpec, text.clone())),
+        _ => evaluated,
+    }
 }
 
 /// What is asked of the database.
@@ -200,5 +210,29 @@ fn run(row: status::StatusRow, offer: OfferTemplate) -> RunFacts {
         rerun: offer.rerun,
         assignments: offer.assignments,
         expires: offer.expires,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::advertisement::{AdvertisementSpec, AssignmentSpec};
+
+    #[test]
+    fn an_advertisement_that_cannot_be_read_waits_for_nobody_but_its_author() {
+        // As it may have been stored before a rule refused it.
+        let mut object = Advertisement::new(
+            "a",
+            serde_json::from_value::<AdvertisementSpec>(serde_json::json!({"program": "p", "collection": "c"}))
+                .unwrap(),
+        );
+        object.spec.assignments = vec![AssignmentSpec::At("9999-12-31T23:59:59Z".into())];
+        let Some(Outcome::Stalled(Reason::InvalidSpec, text)) = outcome(Some(&template(&object)), None) else {
+            panic!("it is not stalled");
+        };
+        assert!(text.contains("at '9999-12-31T23:59:59Z' is no instant"), "{text}");
+        object.spec.assignments.clear();
+        let waiting = Outcome::Waiting(Reason::WaitingForRecord);
+        assert_eq!(outcome(Some(&template(&object)), Some(waiting.clone())), Some(waiting));
     }
 }
