@@ -31,6 +31,9 @@ const LOOK_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Looks at the offers whenever something changed, until the task is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
+        if !shared.has_state() {
+            return std::future::pending().await;
+        }
         let next = look(&shared).unwrap_or_else(|error| {
             tracing::error!(%error, "offers could not be looked at");
             None

@@ -26,7 +26,7 @@ use crate::{
     plan::run::{RunKey, program_digest},
     wire::{
         policy::Offer,
-        record::{PackageRecord, RecordProgram},
+        record::{PackageRecord, RUNTIME_MIN, RecordProgram},
     },
 };
 
@@ -112,7 +112,8 @@ async fn make(shared: &Arc<Shared>, job: &Job) -> Result<Done, AgentError> {
             }
         }
     };
-    if !still_due(shared, job)? {
+    // The journal of a state directory that is gone would be forgotten, and the program would run again.
+    if !shared.has_state() || !still_due(shared, job)? {
         return Ok(Done::NotDue);
     }
     start(shared, job, definition, key, content).await
@@ -200,7 +201,7 @@ fn ticket(
         cwd: cwd.map_err(|error| AgentError::Record(format!("cwd: {error}")))?,
         env: definition.env.iter().cloned().collect::<BTreeMap<_, _>>(),
         run_as: definition.run_as.clone(),
-        max_runtime_seconds: definition.max_runtime.as_duration().as_secs(),
+        max_runtime_seconds: definition.max_runtime.max(RUNTIME_MIN).as_duration().as_secs(),
         term_grace_seconds: TERM_GRACE_SECONDS,
         system_paths: shared.config.system_paths.clone(),
         allow_root: shared.config.allow_root,

@@ -52,12 +52,21 @@ use self::{
     attempts::Attempts, config::LocalConfig, content::Cache, link::Link, run::Launcher, session::Session,
     shared::Shared, store::Store,
 };
-use crate::{content::private::NotPrivate, trust::identity::Role, wire::enrol::JoinFile};
+use crate::{
+    content::{
+        anchor::{Anchor, Lost},
+        private::NotPrivate,
+    },
+    trust::identity::Role,
+    wire::enrol::JoinFile,
+};
 
 /// Where an agent keeps its state unless it is told otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/waybill/agent";
 /// Where the owner's configuration is unless it is told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/waybill/agent.json";
+/// The agent's database, in its state directory.
+const DATABASE: &str = "agent.db";
 
 /// Why the agent cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +101,9 @@ pub enum AgentError {
     /// Another agent uses it.
     #[error("another agent is running on {0}; give each agent a state directory of its own with --state")]
     Busy(PathBuf),
+    /// Its files are not those at their paths any more.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// Signals cannot be taken.
     #[error("the agent cannot take signals")]
     Signals(#[source] io::Error),
@@ -129,8 +141,9 @@ pub fn default_socket(state: &Path) -> PathBuf {
 /// [`AgentError`], before anything is started; afterwards only if a part of the agent breaks.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), AgentError> {
     let Options { state, join, config, socket, launcher } = options;
-    let (state, _lock) = place::open(&state)?;
-    let store = Store::open(&state.join("agent.db"))?;
+    let (state, lock) = place::open(&state)?;
+    let store = Store::open(&state.join(DATABASE))?;
+    let anchors = place::anchors(&state, &lock)?;
     let opened = tokio::select! {
         opened = Session::open(&state, join.as_ref(), Role::Client, &[]) => opened?,
         () = shutdown.cancelled() => return Ok(()),
@@ -141,7 +154,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ag
             "this machine is a new client of its site: it keeps what ran here, and messages of the old client are dropped"
         );
     }
-    let shared = Arc::new(assemble(state, config, launcher, store, opened)?);
+    let shared = Arc::new(assemble(state, anchors, config, launcher, store, opened)?);
     // Before anything is decided, history must say what the journal proves.
     finish::recover(&shared).await?;
     upkeep::after_run(&shared);
@@ -160,6 +173,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ag
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
+            lost = shared.lost() => return Err(lost.into()),
             ended = parts.join_next() => return Err(AgentError::Ended(ended.and_then(Result::err))),
             _ = hangup.recv() => {
                 shared.poll.notify_one();
@@ -171,6 +185,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ag
 
 fn assemble(
     state: PathBuf,
+    anchors: [Anchor; 2],
     config: LocalConfig,
     launcher: Launcher,
     store: Store,
@@ -194,7 +209,9 @@ fn assemble(
         key: Session::key(&state)?,
         session: Mutex::new(Arc::new(session)),
         state,
+        anchors,
         launcher,
+        lost: Notify::new(),
         wake: Notify::new(),
         outbox: Notify::new(),
         poll: Notify::new(),

@@ -9,13 +9,13 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
-use super::AgentError;
-use crate::content::private;
+use super::{AgentError, DATABASE};
+use crate::content::{anchor::Anchor, private};
 
 /// Held by the agent that runs; in every agent's state from its first start on.
 const LOCK: &str = "lock";
 /// What else an agent leaves: a state that was brought back from a backup may lack the lock.
-const OURS: [&str; 3] = [LOCK, "agent.db", "session.json"];
+const OURS: [&str; 3] = [LOCK, DATABASE, "session.json"];
 /// What a site, a distribution point or an access point leaves in its state directory.
 const MARKER: &str = "state.json";
 
@@ -61,6 +61,17 @@ fn lock(state: &Path) -> Result<File, AgentError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::Busy(state.to_owned())),
         Err(error) => Err(failed(error.into())),
     }
+}
+
+/// What has to stay where it is while the agent runs: its lock, and its database, which is open.
+///
+/// # Errors
+/// [`AgentError::State`].
+pub(super) fn anchors(state: &Path, lock: &File) -> Result<[Anchor; 2], AgentError> {
+    let failed = |error| AgentError::State(state.to_owned(), error);
+    let (lock_path, database) = (state.join(LOCK), state.join(DATABASE));
+    let open = File::open(&database).map_err(failed)?;
+    Ok([Anchor::of(&lock_path, lock).map_err(failed)?, Anchor::of(&database, &open).map_err(failed)?])
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut failures = 0_u32;
     let mut unknown = false;
     loop {
+        if !shared.has_state() {
+            return std::future::pending().await;
+        }
         let held = shared.store.get::<Policy>(POLICY).unwrap_or_else(|error| {
             tracing::error!(%error, "the policy held cannot be read; asking for all of it");
             None

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     clock,
+    content::anchor::{Anchor, Lost},
     content::digest::Digest,
     model::{identity::ProgramIdentity, message::Severity, reason::Reason},
     trust::device::DeviceKey,
@@ -33,6 +34,10 @@ use crate::{
 pub struct Shared {
     /// State directory.
     pub state: PathBuf,
+    /// What has to stay where it is in the state directory.
+    pub(super) anchors: [Anchor; 2],
+    /// One of them was found to be lost.
+    pub(super) lost: Notify,
     /// The owner's configuration.
     pub config: LocalConfig,
     /// Database.
@@ -70,6 +75,25 @@ impl Shared {
     #[must_use]
     pub fn session(&self) -> Arc<Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the state directory is still the one that was opened. If not, the agent ends, and nothing more is begun.
+    pub(super) fn has_state(&self) -> bool {
+        let has = self.anchors.iter().all(|anchor| anchor.check().is_ok());
+        if !has {
+            self.lost.notify_one();
+        }
+        has
+    }
+
+    /// Waits until somebody who asked found that it is not.
+    pub(super) async fn lost(&self) -> Lost {
+        loop {
+            if let Some(lost) = self.anchors.iter().find_map(|anchor| anchor.check().err()) {
+                return lost;
+            }
+            self.lost.notified().await;
+        }
     }
 
     /// Leaves an access point that gave something the site never signed, and says so, once for each.

@@ -124,7 +124,7 @@ pub struct ClientCounts {
     pub targeted: i64,
     /// Said nothing yet.
     pub no_status: i64,
-    /// Received the offer, or wait, download or retry.
+    /// Received the offer, or wait, download or retry, or are due to run a newer version than they have answered for.
     pub waiting: i64,
     /// Run it now.
     pub running: i64,

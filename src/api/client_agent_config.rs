@@ -38,9 +38,10 @@ pub struct ClientAgentConfigSpec {
     /// Whether agents of the site start programs at all. Off, they keep polling and reporting.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// How often an agent polls, as `60m`, with jitter. A long poll between polls brings changes at once.
+    /// How often an agent polls, as `60m`, with jitter. A long poll between polls brings changes at once. At least a
+    /// minute.
     #[serde(default = "poll_interval")]
-    #[schemars(schema_with = "schema::span")]
+    #[schemars(schema_with = "schema::poll_interval")]
     pub poll_interval: Span,
     /// How much content an agent keeps after its programs ran, as `5Gi`. The oldest goes first.
     #[serde(default = "cache_limit")]

@@ -44,9 +44,9 @@ pub struct DistributionPointSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into()]))]
     pub drives: Vec<Drive>,
-    /// How often all content is read and compared with its digests, as `24h`, which is the default.
+    /// How often all content is read and compared with its digests, as `24h`, which is the default. At least a minute.
     #[serde(default = "scrub_interval")]
-    #[schemars(schema_with = "schema::span")]
+    #[schemars(schema_with = "schema::scrub_interval")]
     pub scrub_interval: Span,
 }
 

@@ -73,10 +73,46 @@ pub fn reconcile_requested(meta: &kube::api::ObjectMeta) -> Option<&str> {
 pub(crate) mod schema {
     use schemars::{Schema, SchemaGenerator, json_schema};
 
+    use crate::{
+        model::duration::Span,
+        wire::{points::SCRUB_INTERVAL_MIN, policy::POLL_INTERVAL_MIN, record::RUNTIME_MIN},
+    };
+
+    /// Instants from here on cannot be told in every time zone.
+    const INSTANT_END: &str = "9999-12-30T00:00:00Z";
+
     /// A duration such as `90m`.
     pub(crate) fn span(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": crate::model::duration::PATTERN, "maxLength": 64 })
     }
+
+    /// The same, of at least so long. Instead of it one that is shorter and was stored before counts as the least.
+    fn span_of_at_least(least: Span) -> Schema {
+        json_schema!({
+            "type": "string", "pattern": crate::model::duration::PATTERN, "maxLength": 64,
+            "x-kubernetes-validations": [{
+                "rule": format!("duration(self) >= duration('{least}')"), "message": format!("it must be at least {least}")
+            }]
+        })
+    }
+
+    /// How long a program may run.
+    pub(crate) fn runtime(_: &mut SchemaGenerator) -> Schema {
+        span_of_at_least(RUNTIME_MIN)
+    }
+
+    /// Time between polls.
+    pub(crate) fn poll_interval(_: &mut SchemaGenerator) -> Schema {
+        span_of_at_least(POLL_INTERVAL_MIN)
+    }
+
+    /// Time between scrubs.
+    pub(crate) fn scrub_interval(_: &mut SchemaGenerator) -> Schema {
+        span_of_at_least(SCRUB_INTERVAL_MIN)
+    }
+
+    /// A text that is handed to a program: the kernel ends it at the first NUL.
+    pub(crate) const NO_NUL: &str = r"^[^\x00]*$";
 
     /// A size such as `500Mi`.
     pub(crate) fn size(_: &mut SchemaGenerator) -> Schema {
@@ -85,6 +121,17 @@ pub(crate) mod schema {
 
     /// An instant with its offset, RFC 3339.
     pub(crate) fn instant(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "format": "date-time", "maxLength": 64,
+            "x-kubernetes-validations": [{
+                "rule": format!("timestamp(self) < timestamp('{INSTANT_END}')"),
+                "message": format!("it must be before {INSTANT_END}")
+            }]
+        })
+    }
+
+    /// An instant that the site itself tells.
+    pub(crate) fn told_instant(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": "date-time", "maxLength": 64 })
     }
 

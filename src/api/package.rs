@@ -117,7 +117,7 @@ pub struct PackageStatus {
     pub files: Option<i64>,
     /// When the content last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::instant")]
+    #[schemars(schema_with = "schema::told_instant")]
     pub source_date: Option<String>,
     /// Package status summary over all distribution points.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -47,13 +47,13 @@ pub struct ProgramSpec {
     pub package_ref: String,
     /// The command and its arguments. The command is a file of the package, relative to its top, or an absolute path
     /// that the client's own configuration allows, such as /bin/sh or /usr/bin/dpkg.
-    #[schemars(length(min = 1, max = 256), inner(length(max = 4096)))]
+    #[schemars(length(min = 1, max = 256), inner(length(max = 4096), regex(pattern = schema::NO_NUL)))]
     #[x_kube(validation = Rule::new("self[0].size() > 0").message("the command must not be empty"))]
     #[x_kube(validation = Rule::new("!self[0].startsWith('../') && !self[0].contains('/../')").message("the command must lie in the package"))]
     pub argv: Vec<String>,
     /// The directory to start in, relative to the top of the package. The top by default. It is read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = schema::NO_NUL))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && self != '..' && !self.startsWith('../') && !self.contains('/../') && !self.endsWith('/..')").message("cwd must be a relative path within the package"))]
     pub cwd: Option<String>,
     /// Environment variables. Nothing else of the client's environment is passed on. Not for secrets.
@@ -67,9 +67,9 @@ pub struct ProgramSpec {
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z_][a-z0-9_-]*[$]?$"))]
     pub run_as: Option<String>,
     /// The program and everything it started is asked to end (TERM) after this time, as `120m`, and killed 30 seconds later if
-    /// anything of it still runs. What a program that ends by itself leaves running, such as a service, is left alone.
+    /// anything of it still runs. At least a second. What a program that ends by itself leaves running, such as a service, is left alone.
     #[serde(default = "max_runtime")]
-    #[schemars(schema_with = "schema::span")]
+    #[schemars(schema_with = "schema::runtime")]
     pub max_runtime: Span,
     /// The platforms it supports; a client must be one of them. Any by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -104,7 +104,7 @@ pub struct EnvVar {
     #[schemars(length(min = 1, max = 256), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
     pub name: String,
     /// Its value, passed as it is.
-    #[schemars(length(max = 4096))]
+    #[schemars(length(max = 4096), regex(pattern = schema::NO_NUL))]
     pub value: String,
 }
 

@@ -65,6 +65,7 @@ async fn run(common: Common) -> Result<()> {
     let limits = Limits { body_bytes_max: SIGNED_INVENTORY_BYTES_MAX, ..Limits::default() };
     let served = serve(listener, tls, router, limits, allowed, shutdown.clone());
     tokio::select! {
+        lost = device.state.lost() => return Err(lost.into()),
         () = served => {}
         () = renewal::keep(device.session.clone(), state, Role::Cap, &device.names, swap) => {}
         () = relay.follow(publish) => {}

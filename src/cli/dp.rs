@@ -51,6 +51,7 @@ async fn run(common: Common) -> Result<()> {
     tracing::info!(name = %device.session.name(), url = %device.url, "the distribution point serves");
     let allowed: Allowed = Arc::new(|_| Ok(()));
     tokio::select! {
+        lost = device.state.lost() => return Err(lost.into()),
         () = serve(listener, tls, dp.router(), Limits::default(), allowed, shutdown.clone()) => {}
         () = renewal::keep(device.session.clone(), state, Role::Dp, &device.names, swap) => {}
         () = dp.clone().run(shutdown.clone()) => {}

@@ -3,6 +3,7 @@
 //! What is identical is one manifest digest; what is stored is one file per SHA-256; what a client may read or execute
 //! has been verified against both while it was written.
 
+pub mod anchor;
 pub mod collect;
 pub mod digest;
 pub mod drive;

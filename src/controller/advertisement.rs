@@ -11,9 +11,11 @@ use crate::{
         advertisement::{Advertisement, AssignmentSpec, ClientCounts, MessageCounts},
         conditions::Readiness,
     },
-    db::{status, summaries},
+    clock,
+    db::{records, status, summaries},
     model::{identity::ObjectName, reason::Reason, schedule::Assignment, state::RunState},
     plan::{
+        behind::is_behind,
         offer::{OfferTemplate, Outcome},
         summary::advertisement_health,
     },
@@ -29,7 +31,7 @@ impl Reconciled for Advertisement {
 
     async fn reconcile(&self, ctx: &Context) -> Result<Report, Error> {
         ctx.reevaluate.notify_one();
-        template(self).map_err(|text| Error::stalled(Reason::InvalidSpec, text))?;
+        let template = template(self).map_err(|text| Error::stalled(Reason::InvalidSpec, text))?;
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         let evaluated = ctx.evaluated.borrow().clone();
         let outcome = evaluated.compiled.outcomes.get(&name).cloned();
@@ -43,15 +45,25 @@ impl Reconciled for Advertisement {
             }
             _ => BTreeSet::new(),
         };
-        let (rows, messages) = {
-            let name = name.clone();
-            ctx.database
-                .read(move |connection| {
-                    Ok((status::states(connection, &name)?, summaries::message_counts(connection, &name)?))
-                })
-                .await?
+        let record = match outcome {
+            Some(Outcome::Offered { record, .. }) => Some(record),
+            _ => None,
         };
-        let clients = count(&targets, &rows);
+        let (rows, messages, offered) = ctx
+            .database
+            .read(move |connection| {
+                let offered = record
+                    .map(|record| records::get(connection, &record))
+                    .transpose()?
+                    .flatten()
+                    .map(|row| row.source_version);
+                Ok((status::states(connection, &name)?, summaries::message_counts(connection, &name)?, offered))
+            })
+            .await?;
+        let now = clock::now();
+        let clients = count(&targets, &rows, |state, answered| {
+            offered.is_some_and(|offered| is_behind(&template, state, answered, offered, now))
+        });
         let stalled = matches!(outcome, Some(Outcome::Stalled(..)));
         let failed = usize::try_from(clients.failed + clients.unknown).unwrap_or(0);
         let health = advertisement_health(targets.len(), failed, stalled);
@@ -95,16 +107,21 @@ fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readin
 }
 
 /// Distinct clients by where they stand: every target counts once, targets without a word as NoStatus. What clients
-/// said that are targets no longer does not count.
-fn count(targets: &BTreeSet<String>, rows: &[(String, RunState)]) -> ClientCounts {
+/// said that are targets no longer does not count. Who is done with an older version only, as `is_behind` says, waits.
+fn count(
+    targets: &BTreeSet<String>,
+    rows: &[(String, RunState, Option<u64>)],
+    is_behind: impl Fn(RunState, Option<u64>) -> bool,
+) -> ClientCounts {
     let mut counts = ClientCounts { targeted: number(targets.len() as u64), ..ClientCounts::default() };
     counts.no_status = counts.targeted;
-    for (client, state) in rows {
+    for (client, state, answered) in rows {
         if !targets.contains(client) || *state == RunState::NoStatus {
             continue;
         }
         counts.no_status -= 1;
         match state {
+            RunState::Succeeded | RunState::WillNotRerun if is_behind(*state, *answered) => counts.waiting += 1,
             RunState::Succeeded => counts.succeeded += 1,
             RunState::Running => counts.running += 1,
             RunState::NoStatus => {}
@@ -162,11 +179,16 @@ mod tests {
     #[test]
     fn every_member_is_counted_once() {
         let members: BTreeSet<String> = (0..=RunState::ALL.len()).map(|number| number.to_string()).collect();
-        let rows: Vec<_> =
-            RunState::ALL.iter().enumerate().map(|(number, state)| (number.to_string(), *state)).collect();
-        let counts = count(&members, &[rows, vec![("a former member".into(), RunState::Failed)]].concat());
+        let row = |(number, state): (usize, &RunState)| (number.to_string(), *state, Some(10));
+        let rows: Vec<_> = RunState::ALL.iter().enumerate().map(row).collect();
+        let rows = [rows, vec![("a former member".into(), RunState::Failed, Some(10))]].concat();
+        let counts = count(&members, &rows, |_, _| false);
         let ClientCounts { targeted, no_status, waiting, running, succeeded, failed, unknown, not_running } = counts;
         assert_eq!(targeted, no_status + waiting + running + succeeded + failed + unknown + not_running);
         assert_eq!((targeted, no_status, failed, unknown), (17, 2, 4, 1));
+        // A failure stays one until the client has answered: a new version alone mends nothing.
+        let behind = count(&members, &rows, |_, answered| answered < Some(11));
+        let (succeeded, not_running, waiting) = (succeeded - 1, not_running - 1, waiting + 2);
+        assert_eq!(behind, ClientCounts { succeeded, not_running, waiting, ..counts });
     }
 }

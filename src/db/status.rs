@@ -218,18 +218,38 @@ pub fn of_advertisement(connection: &Connection, advertisement: &ObjectName) -> 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Only the states, by client id: what is counted against membership.
+/// Only the states, by client id, each with the newest version that [`answered`] gives: what is counted against membership.
 ///
 /// # Errors
 /// If the database cannot be read.
-pub fn states(connection: &Connection, advertisement: &ObjectName) -> Result<Vec<(String, RunState)>, DbError> {
+pub fn states(
+    connection: &Connection,
+    advertisement: &ObjectName,
+) -> Result<Vec<(String, RunState, Option<u64>)>, DbError> {
     let mut statement = connection.prepare_cached(
-        "SELECT client, state FROM client_status WHERE namespace = ?1 AND advertisement = ?2 ORDER BY client",
+        "SELECT client, state, (
+             SELECT max(source_version) FROM client_status AS other
+             WHERE other.client = own.client AND other.namespace = own.namespace AND other.program = own.program
+         ) AS answered
+         FROM client_status AS own WHERE namespace = ?1 AND advertisement = ?2 ORDER BY client",
     )?;
     let rows = statement.query_map((&advertisement.namespace, &advertisement.name), |row| {
-        Ok((row.get("client")?, parsed(row, "state", RunState::parse)?))
+        Ok((row.get("client")?, parsed(row, "state", RunState::parse)?, version(row, "answered")?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest source version of a namespace's program that a client has said something of, under whatever advertisement: a
+/// program that one of them ran is not run again for another.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn answered(connection: &Connection, client: &str, namespace: &str, program: &str) -> Result<Option<u64>, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT max(source_version) AS answered FROM client_status
+         WHERE client = ?1 AND namespace = ?2 AND program = ?3",
+    )?;
+    Ok(statement.query_row((client, namespace, program), |row| version(row, "answered"))?)
 }
 
 /// Those of these clients and advertisements whose program runs, as far as its client has said.
@@ -287,6 +307,10 @@ pub fn page(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+fn version(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(name)?.map(|number| number.max(0).cast_unsigned()))
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<StatusRow> {
     Ok(StatusRow {
         client: row.get("client")?,
@@ -298,7 +322,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<StatusRow> {
         received_ms: row.get("received_ms")?,
         accepted_ms: row.get("accepted_ms")?,
         program: row.get("program")?,
-        source_version: row.get::<_, Option<i64>>("source_version")?.map(|number| number.max(0).cast_unsigned()),
+        source_version: version(row, "source_version")?,
         exit_code: row.get("exit_code")?,
         attempts: row.get("attempts")?,
         user: row.get("local_user")?,

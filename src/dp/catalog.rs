@@ -13,7 +13,7 @@ use super::{store::Notes, task::Scrubbing};
 use crate::{
     content::Digest,
     model::{identity::ObjectName, state::LocationState},
-    wire::points::{Assignment, VersionRef, VersionReport},
+    wire::points::{Assignment, SCRUB_INTERVAL_MIN, VersionRef, VersionReport},
 };
 
 /// What the site wants with a version.
@@ -191,7 +191,8 @@ impl Catalog {
 
     /// How versions are scrubbed.
     pub(super) fn scrubbing(&self) -> Scrubbing {
-        let interval = self.assignment.as_ref().map(|assignment| assignment.scrub_interval.as_duration());
+        let interval =
+            self.assignment.as_ref().map(|assignment| assignment.scrub_interval.max(SCRUB_INTERVAL_MIN).as_duration());
         let interval_ms = interval
             .map_or(i64::MAX / 2, |interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 2));
         Scrubbing { interval_ms, asked_ms: self.scrub_asked_ms }
@@ -300,6 +301,16 @@ mod tests {
 
         catalog.assign(assignment(&[1], &[]), found(&[]), 30);
         assert_eq!(state(&catalog, 1), LocationState::InstallPending, "the drive is gone");
+    }
+
+    #[test]
+    fn a_scrub_takes_its_time_whatever_the_site_says() {
+        let mut catalog = Catalog::default();
+        for (seconds, interval_ms) in [(0, 60_000), (59, 60_000), (61, 61_000)] {
+            let scrub_interval = Span::from_secs(seconds);
+            catalog.assign(Assignment { scrub_interval, ..assignment(&[1], &[]) }, None, 10);
+            assert_eq!(catalog.scrubbing().interval_ms, interval_ms);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -26,19 +26,47 @@ struct Open {
     specs: Option<Vec<DriveSpec>>,
     publisher: Option<Arc<Publisher>>,
     trouble: Option<String>,
+    /// Which directory was at each drive's path just before it was opened.
+    places: Vec<Option<Place>>,
 }
+
+/// A directory, whatever its name is: device and inode.
+type Place = (u64, u64);
 
 impl Drives {
     /// None is open yet.
     pub(super) fn new(own: PathBuf) -> Self {
-        Self { own, open: RwLock::new(Open { specs: None, publisher: None, trouble: None }) }
+        Self { own, open: RwLock::new(Open { specs: None, publisher: None, trouble: None, places: Vec::new() }) }
     }
 
     /// Whether these are not the drives that are open, or some of them could not be opened.
     pub(super) fn need_opening(&self, specs: &[DriveSpec]) -> bool {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let are_all = open.publisher.as_ref().is_some_and(|publisher| publisher.unusable().is_empty());
-        open.specs.as_deref() != Some(specs) || !are_all
+        open.specs.as_deref() != Some(specs) || !open.are_all() || self.are_others(&open)
+    }
+
+    /// Whether every drive that is named is open.
+    pub(super) fn are_sound(&self) -> bool {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.specs.is_none() || open.are_all()
+    }
+
+    /// Whether other directories are at the drives' paths than when they were opened, or none where one was, or one where
+    /// none was.
+    pub(super) fn have_moved(&self) -> bool {
+        self.are_others(&self.open.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn are_others(&self, open: &Open) -> bool {
+        open.specs.as_deref().is_some_and(|specs| places(&self.paths(specs)) != open.places)
+    }
+
+    fn paths(&self, specs: &[DriveSpec]) -> Vec<PathBuf> {
+        if specs.is_empty() {
+            vec![self.own.clone()]
+        } else {
+            specs.iter().map(|spec| spec.path.clone().into()).collect()
+        }
     }
 
     /// Whether other drives are named than before.
@@ -46,13 +74,20 @@ impl Drives {
         self.open.read().unwrap_or_else(PoisonError::into_inner).specs.as_deref() != Some(specs)
     }
 
-    /// Opens these drives in place of those before. What cannot be opened is tried again later.
-    pub(super) fn open(&self, specs: &[DriveSpec]) {
+    /// Opens these drives in place of those before. What cannot be opened is tried again later. Whether others can be used
+    /// than before.
+    pub(super) fn open(&self, specs: &[DriveSpec]) -> bool {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let (known, before) =
+            (open.specs.is_some(), open.usable(&self.paths(open.specs.as_deref().unwrap_or_default())));
+        let trouble_before = open.trouble.take();
+        // Made if it is missing, and looked at before it is opened: one that comes in between is noticed later.
+        let configs = self.configs(specs);
+        open.places = places(&self.paths(specs));
         // The lock of a drive is free only after the old one has let go of it.
         open.publisher = None;
         open.specs = Some(specs.to_vec());
-        let opened = self.configs(specs).and_then(Publisher::open);
+        let opened = configs.and_then(Publisher::open);
         match opened {
             Ok(publisher) => {
                 for (path, error) in publisher.unusable() {
@@ -61,10 +96,14 @@ impl Drives {
                 (open.publisher, open.trouble) = (Some(Arc::new(publisher)), None);
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "no drive can be used");
-                open.trouble = Some(chain(&error));
+                let trouble = chain(&error);
+                if trouble_before.as_ref() != Some(&trouble) {
+                    tracing::warn!(error = %trouble, "no drive can be used");
+                }
+                open.trouble = Some(trouble);
             }
         }
+        !known || before != open.usable(&self.paths(specs))
     }
 
     fn configs(&self, specs: &[DriveSpec]) -> Result<Vec<DriveConfig>, ContentError> {
@@ -104,6 +143,25 @@ impl Drives {
     }
 }
 
+impl Open {
+    fn are_all(&self) -> bool {
+        self.publisher.as_ref().is_some_and(|publisher| publisher.unusable().is_empty())
+    }
+
+    /// Those of these drives that are open, as the directories that they were when they were opened.
+    fn usable(&self, paths: &[PathBuf]) -> Vec<(PathBuf, Place)> {
+        let Some(publisher) = &self.publisher else { return Vec::new() };
+        let is_open = |path: &Path| publisher.unusable().iter().all(|(unusable, _)| unusable != path);
+        let open = paths.iter().zip(&self.places).filter(|(path, _)| is_open(path));
+        open.filter_map(|(path, place)| Some((path.clone(), (*place)?))).collect()
+    }
+}
+
+fn places(paths: &[PathBuf]) -> Vec<Option<Place>> {
+    let place = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    paths.iter().map(place).collect()
+}
+
 fn measure(path: &Path, is_open: bool) -> DriveReport {
     let (free_bytes, total_bytes) = rustix::fs::statvfs(path).map_or((0, 0), |stat| {
         (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize))
@@ -117,4 +175,31 @@ fn measure(path: &Path, is_open: bool) -> DriveReport {
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drive_that_goes_or_comes_or_is_replaced_is_noticed_and_said_to_be_another() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("drive");
+        let specs = [DriveSpec { path: path.display().to_string(), reserve_bytes: 0 }];
+        let drives = Drives::new(scratch.path().join("own"));
+        assert!(!drives.have_moved() && drives.are_sound(), "none is named yet");
+        assert!(drives.open(&specs), "nothing was known of it");
+        assert!(!drives.have_moved() && !drives.are_sound());
+        assert!(!drives.open(&specs), "it is not there, as before");
+        for _ in 0..2 {
+            std::fs::create_dir(&path).unwrap();
+            assert!(drives.have_moved() && drives.need_opening(&specs));
+            assert!(drives.open(&specs));
+            assert!(!drives.have_moved() && !drives.need_opening(&specs) && drives.are_sound());
+            assert!(!drives.open(&specs), "the same one");
+            std::fs::remove_dir_all(&path).unwrap();
+            assert!(drives.have_moved() && drives.need_opening(&specs));
+            assert!(drives.open(&specs) && drives.publisher().is_err());
+        }
+    }
 }

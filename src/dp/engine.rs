@@ -2,7 +2,6 @@
 //! bounded, and goes on serving what it has while the site is away.
 
 use std::{
-    collections::BTreeMap,
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
@@ -11,14 +10,17 @@ use std::{
 };
 
 use axum::Router;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     SiteEnd,
     catalog::{Catalog, Job, Record, Wanted},
     drives::{Drives, chain},
-    report,
+    look, report,
     serve::{self, Indexes},
     store::{Store, StoreError},
     task::{Due, Task, due},
@@ -27,7 +29,6 @@ use super::{
 use crate::{
     clock,
     content::Digest,
-    model::identity::ObjectName,
     wire::points::{Assignment, VersionRef},
 };
 
@@ -43,7 +44,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Everything is looked at this often without any event: clocks step, drives come back.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// Full drives are looked at this often: space that was freed is used soon.
+/// Drives that are full or not there are looked at this often: space that was freed is used soon.
 const SPACE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long running work may take to end when the process stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -170,7 +171,7 @@ impl Drop for CancelOnDrop<'_> {
 }
 
 /// Waits until no work is under way, and keeps it so.
-async fn idle(shared: &Shared) -> [Option<OwnedSemaphorePermit>; 2] {
+pub(super) async fn idle(shared: &Shared) -> [Option<OwnedSemaphorePermit>; 2] {
     // The semaphores are never closed.
     let copies = shared.copies.clone().acquire_many_owned(COPIES_MAX).await.ok();
     let scrubs = shared.scrubs.clone().acquire_many_owned(SCRUBS_MAX).await.ok();
@@ -232,14 +233,14 @@ fn remember(shared: &Shared, assignment: &Assignment) -> Result<(), String> {
 }
 
 /// Makes an assignment the one that is worked on.
-async fn accept(shared: &Arc<Shared>, assignment: Assignment) {
+pub(super) async fn accept(shared: &Arc<Shared>, assignment: Assignment) {
     let now_ms = clock::now_unix_ms();
     let scrub_asked_ms = scrub_asked(shared, &assignment, now_ms);
     let found = if shared.drives.need_opening(&assignment.drives) {
         if shared.drives.differ(&assignment.drives) {
             shared.catalog().cancel(|_, _| true);
         }
-        open_drives(shared, assignment.drives.clone()).await
+        look::open_drives(shared, assignment.drives.clone()).await
     } else {
         None
     };
@@ -279,56 +280,34 @@ fn scrub_asked(shared: &Shared, assignment: &Assignment, now_ms: i64) -> i64 {
     }
 }
 
-/// Opens drives while nobody works, and gives what lies on them; `None` if that cannot be told.
-async fn open_drives(
-    shared: &Arc<Shared>,
-    specs: Vec<crate::wire::points::DriveSpec>,
-) -> Option<BTreeMap<VersionRef, String>> {
-    let _idle = idle(shared).await;
-    let opening = shared.clone();
-    let listed = tokio::task::spawn_blocking(move || {
-        opening.drives.open(&specs);
-        let Ok(publisher) = opening.drives.publisher() else { return Ok(Vec::new()) };
-        publisher.list()
-    });
-    let published = match listed.await {
-        Ok(Ok(published)) => published,
-        Ok(Err(error)) => {
-            tracing::error!(error = %chain(&error), "the drives cannot be listed");
-            return None;
-        }
-        Err(error) => {
-            tracing::error!(%error, "opening the drives failed");
-            return None;
-        }
-    };
-    let version = |published: crate::content::Published| {
-        let key = published.key;
-        let package = ObjectName::new(key.namespace(), key.package());
-        let version = VersionRef { package, source_version: key.source_version(), content: key.digest() };
-        (version, published.path.display().to_string())
-    };
-    Some(published.into_iter().map(version).collect())
-}
-
 /// Starts what is due, and looks again when something may be.
 async fn dispatch(shared: &Arc<Shared>) {
+    let mut looked = Instant::now();
     loop {
+        if shared.drives.have_moved() || looked.elapsed() >= LOOK_INTERVAL {
+            look::at_drives(shared).await;
+            looked = Instant::now();
+        }
         let now_ms = clock::now_unix_ms();
-        retry_where_space_appeared(shared);
+        look::for_space(shared);
         let wait = begin_due(shared, now_ms);
         tokio::select! {
             () = shared.wake.notified() => {}
-            () = tokio::time::sleep(wait) => look_at_drives(shared).await,
+            // None is open: another process may have let go of one.
+            () = tokio::time::sleep(wait) => if shared.drives.publisher().is_err() { look::at_drives(shared).await },
         }
     }
 }
 
 /// Begins what is due as far as permits go; gives the time until the next look.
 fn begin_due(shared: &Arc<Shared>, now_ms: i64) -> Duration {
+    // A drive that is not the one that was opened is opened anew, once what runs has ended.
+    if shared.drives.have_moved() {
+        return SPACE_INTERVAL;
+    }
     let mut catalog = shared.catalog();
     let scrubbing = catalog.scrubbing();
-    let mut next = LOOK_INTERVAL;
+    let mut next = if shared.drives.are_sound() { LOOK_INTERVAL } else { SPACE_INTERVAL };
     let mut ready: Vec<(Task, VersionRef, Wanted)> = Vec::new();
     for (version, record) in &catalog.records {
         let Some(wanted) = catalog.wanted.get(version) else { continue };
@@ -376,25 +355,4 @@ fn begin(
         drop(permit);
         shared.wake.notify_one();
     });
-}
-
-fn retry_where_space_appeared(shared: &Shared) {
-    if shared.catalog().records.values().all(|record| record.full_at_bytes.is_none()) {
-        return;
-    }
-    let available_bytes = shared.drives.most_available_bytes();
-    for record in shared.catalog().records.values_mut() {
-        if record.full_at_bytes.is_some_and(|then| available_bytes > then) {
-            record.full_at_bytes = None;
-            record.retry_at_ms = 0;
-        }
-    }
-}
-
-/// Opens drives again that could not be opened, when nobody works.
-async fn look_at_drives(shared: &Arc<Shared>) {
-    let Some(assignment) = shared.catalog().assignment.clone() else { return };
-    if shared.drives.need_opening(&assignment.drives) && shared.catalog().busy.is_empty() {
-        accept(shared, assignment).await;
-    }
 }

@@ -80,6 +80,18 @@ impl About<'_> {
         StatusMessage { reason: Some(Reason::DigestMismatch), ..message }
     }
 
+    /// 2354 for many at once: how many, and the first of them.
+    pub(super) fn faults(&self, first: &Fault, number: usize) -> StatusMessage {
+        let message = self.fault(first);
+        let (place, meaning) = (shown(&first.path), meaning(first.kind));
+        let what = self.what();
+        let text = format!(
+            "{}: {number} files or directories of {what} are not what they should be; {place} {meaning}",
+            self.point
+        );
+        StatusMessage { text, ..message }
+    }
+
     /// 2303: the copy is what it should be again.
     pub(super) fn repaired(&self, faults: usize) -> StatusMessage {
         let text = format!("{} repaired {}: {faults} file(s) or directories put right", self.point, self.what());

@@ -11,6 +11,7 @@ mod catalog;
 mod database;
 mod drives;
 mod engine;
+mod look;
 mod messages;
 mod report;
 mod store;

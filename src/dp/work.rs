@@ -29,6 +29,9 @@ const RETRY_MAX_MS: i64 = 5 * 60 * 1_000;
 /// Failures in a row after which copying is given up until something changes: SMS's own number of retries.
 const FAILURES_MAX: u32 = 100;
 
+/// Faults of one look that are told one by one; of more the site hears how many there are.
+const FAULTS_TOLD_MAX: usize = 10;
+
 /// Why a piece of work failed.
 #[derive(Debug, thiserror::Error)]
 enum WorkError {
@@ -164,6 +167,11 @@ impl Work<'_> {
             }
             verified => verified?,
         };
+        if self.shared.drives.have_moved() {
+            return Err(WorkError::Drives(
+                "a drive was removed or replaced; what is there now is looked at anew".into(),
+            ));
+        }
         if !faults.is_empty() {
             self.tell(&mut notes, &faults)?;
             let bad = self.bad_files(&publisher, &key, &faults)?;
@@ -192,13 +200,17 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Queues a message for each fault that was not told yet.
+    /// Queues a message for each fault that was not told yet, or one for all if they are many.
     fn tell(&self, notes: &mut Notes, faults: &[Fault]) -> Result<(), WorkError> {
         let news: Vec<_> = faults.iter().filter(|fault| !notes.knows(fault)).collect();
         if news.is_empty() {
             return Ok(());
         }
-        let messages: Vec<_> = news.iter().map(|fault| self.about().fault(fault)).collect();
+        let messages: Vec<_> = if news.len() > FAULTS_TOLD_MAX {
+            vec![self.about().faults(news[0], news.len())]
+        } else {
+            news.iter().map(|fault| self.about().fault(fault)).collect()
+        };
         notes.faults.extend(news.iter().map(|fault| (fault.path.clone(), fault.kind)));
         self.shared.store.note(self.version, notes, &messages)?;
         self.update(|record| record.notes = notes.clone());

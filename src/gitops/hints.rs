@@ -1,7 +1,10 @@
 //! What to write instead, for complaints of a schema that only name a format or a pattern. The complaint itself keeps the words
 //! of the real API server.
 
-use crate::model::{duration, quantity};
+use crate::{
+    api::schema,
+    model::{duration, quantity},
+};
 
 /// The complaint, with what to write instead where that is known.
 #[must_use]
@@ -12,6 +15,8 @@ pub fn hinted(complaint: String) -> String {
         "write a duration with its unit, as 90m or 24h"
     } else if complaint.contains(quantity::PATTERN) {
         "write an amount with its unit, as 500Mi or 2Gi"
+    } else if complaint.contains(schema::NO_NUL) {
+        "a program cannot be given a text with a NUL character in it"
     } else {
         return complaint;
     };

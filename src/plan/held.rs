@@ -55,7 +55,7 @@ impl Held {
     /// is offered nothing. An advertisement in `suspended` starts nothing any more: that is no new work. Neither is a grant
     /// that is taken back: its offers go.
     pub fn put(&self, compiled: &mut Compiled, suspended: &BTreeSet<ObjectName>, granted: &Granted) {
-        let mut members: BTreeMap<ObjectName, usize> = BTreeMap::new();
+        let mut members: BTreeMap<ObjectName, (usize, Digest)> = BTreeMap::new();
         for (client, body) in &mut compiled.bodies {
             let set = self.clients.get(client).and_then(|index| self.sets.get(*index)).cloned().unwrap_or_default();
             (body.offers, body.dependencies) = (set.offers, set.dependencies);
@@ -63,12 +63,12 @@ impl Held {
             body.offers.retain(|offer| reached(&offer.advertisement.namespace));
             for offer in &mut body.offers {
                 offer.suspended |= suspended.contains(&offer.advertisement);
-                *members.entry(offer.advertisement.clone()).or_default() += 1;
+                members.entry(offer.advertisement.clone()).or_insert((0, offer.record)).0 += 1;
             }
         }
         for (name, outcome) in &mut compiled.outcomes {
             match (&mut *outcome, members.get(name)) {
-                (Outcome::Offered { members, .. }, Some(held)) => *members = *held,
+                (Outcome::Offered { members, record, .. }, Some(held)) => (*members, *record) = *held,
                 (Outcome::Offered { .. }, None) => *outcome = Outcome::Waiting(Reason::Suspended),
                 _ => {}
             }
@@ -114,7 +114,10 @@ mod tests {
             bodies: clients.iter().map(|client| ((*client).to_owned(), body.clone())).collect(),
             outcomes: names
                 .iter()
-                .map(|name| (ObjectName::new("n", *name), Outcome::Offered { members: clients.len(), lost: false }))
+                .map(|name| {
+                    let record = Digest::of(names.concat().as_bytes());
+                    (ObjectName::new("n", *name), Outcome::Offered { members: clients.len(), record, lost: false })
+                })
                 .collect(),
             offered: [(ObjectName::new("n", "p"), Digest::of(names.concat().as_bytes()))].into(),
             contents: BTreeMap::new(),
@@ -135,7 +138,10 @@ mod tests {
         held.put(&mut now, &BTreeSet::new(), &Granted::everything("main"));
         assert_eq!(now.bodies["b"], PolicyBody { config: config.clone(), ..before.bodies["b"].clone() });
         assert_eq!(now.bodies["c"], PolicyBody { config, ..PolicyBody::default() });
-        assert_eq!(now.outcomes[&ObjectName::new("n", "old")], Outcome::Offered { members: 1, lost: false });
+        assert_eq!(
+            now.outcomes[&ObjectName::new("n", "old")],
+            Outcome::Offered { members: 1, record: Digest::of(b"old"), lost: false }
+        );
         assert_eq!(now.outcomes[&ObjectName::new("n", "new")], Outcome::Waiting(Reason::Suspended));
         assert_eq!(now.offered, before.offered);
         assert_eq!(now.readers[&Digest::of(b"content")].len(), 3);

@@ -1,6 +1,8 @@
 //! Every decision, as a pure function of (facts, now). No I/O, no clock, no async.
 
 #[cfg(feature = "server")]
+pub mod behind;
+#[cfg(feature = "server")]
 pub mod clause;
 #[cfg(feature = "server")]
 pub mod definitions;

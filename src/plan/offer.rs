@@ -129,6 +129,8 @@ pub enum Outcome {
     Offered {
         /// How many.
         members: usize,
+        /// The record of the package.
+        record: Digest,
         /// Whether the content's last copy is gone.
         lost: bool,
     },
@@ -303,7 +305,7 @@ fn place(compiled: &mut Compiled, template: &OfferTemplate, resolved: Resolved<'
     for (name, record) in resolved.dependencies.into_iter().chain([(resolved.package, resolved.record)]) {
         compiled.offered.insert(name, record.digest);
     }
-    Outcome::Offered { members, lost: resolved.lost }
+    Outcome::Offered { members, record: offer.record, lost: resolved.lost }
 }
 
 #[cfg(test)]

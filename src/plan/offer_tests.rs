@@ -94,7 +94,7 @@ fn l31_an_offer_waits_for_its_content_and_then_reaches_members_only() {
         &Granted::everything("main"),
         &AgentConfig::default(),
     );
-    assert_eq!(outcome(&after, "ad"), Outcome::Offered { members: 2, lost: false });
+    assert!(matches!(outcome(&after, "ad"), Outcome::Offered { members: 2, lost: false, .. }));
     assert_eq!(after.bodies["c1"].offers.len(), 1);
     assert!(after.bodies["c2"].offers.is_empty());
     let readers = &after.readers[&Digest::of(b"a1")];
@@ -134,7 +134,7 @@ fn l28_a_poisonous_advertisement_hurts_only_itself() {
     for name in ["no-program", "no-collection", "no-package"] {
         assert!(matches!(outcome(&compiled, name), Outcome::Stalled(Reason::ReferenceNotFound, _)), "{name}");
     }
-    assert_eq!(outcome(&compiled, "good"), Outcome::Offered { members: 1, lost: false });
+    assert!(matches!(outcome(&compiled, "good"), Outcome::Offered { members: 1, lost: false, .. }));
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_package_that_cannot_have_a_record_says_why_and_one_with_an_older_record_goe
     assert_eq!(of(all(obstacle(true), vec![])), Outcome::Stalled(Reason::SourceRefused, text));
     assert_eq!(of(all(obstacle(false), vec![])), Outcome::Waiting(Reason::SourceRefused));
     let older = vec![facts(record("a", 1, None), true)];
-    assert_eq!(of(all(obstacle(true), older)), Outcome::Offered { members: 1, lost: false });
+    assert!(matches!(of(all(obstacle(true), older)), Outcome::Offered { members: 1, lost: false, .. }));
     // The package of a program that this one depends on.
     let needing = facts(record("a", 1, Some(("b", "run-b"))), true);
     let both = packages([
@@ -232,7 +232,7 @@ fn an_offer_reaches_those_members_that_the_namespace_may_reach_and_nobody_withou
     };
 
     let some = compiled(&[("ns", grant(Some(r#"client.id != "c1""#), Some(1), Some("app")))], package(Some("app")));
-    assert_eq!(outcome(&some, "ad"), Outcome::Offered { members: 1, lost: false });
+    assert!(matches!(outcome(&some, "ad"), Outcome::Offered { members: 1, lost: false, .. }));
     assert_eq!(offered_to(&some), ["c2"]);
     assert_eq!(some.readers[&Digest::of(b"a1")], ["c2".to_owned()].into(), "content is for those alone");
     let reasons = [
@@ -268,6 +268,6 @@ fn what_a_program_depends_on_runs_as_a_granted_user_too() {
         let ads = [advertisement("ad", "a", &["c1"])];
         outcome(&compile(&clients(), &ads, &all(user), &granted, &AgentConfig::default()), "ad")
     };
-    assert_eq!(of(Some("app")), Outcome::Offered { members: 1, lost: false });
+    assert!(matches!(of(Some("app")), Outcome::Offered { members: 1, lost: false, .. }));
     assert!(matches!(of(None), Outcome::Stalled(Reason::RunAsNotGranted, text) if text.contains("'run-b'")));
 }

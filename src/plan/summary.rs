@@ -102,7 +102,8 @@ pub fn shown_free_kib(free_bytes: u64, total_bytes: u64) -> u64 {
 #[must_use]
 pub fn system_health(available: bool, storage: Option<(u64, u64)>) -> Health {
     match (available, storage) {
-        (false, _) => Health::Critical,
+        // A drive without any bytes is not there.
+        (false, _) | (true, Some((_, 0))) => Health::Critical,
         (true, Some((free_bytes, total_bytes))) => storage_health(free_bytes, total_bytes),
         (true, None) => Health::Ok,
     }
@@ -137,6 +138,7 @@ mod tests {
         assert_eq!(system_health(true, large(4 << 30)), Health::Critical);
         assert_eq!(system_health(false, large(20 << 30)), Health::Critical);
         assert_eq!(system_health(true, None), Health::Ok);
+        assert_eq!(system_health(true, Some((0, 0))), Health::Critical);
         assert_eq!(advertisement_health(1_000, 9, false), Health::Ok);
         assert_eq!(advertisement_health(1_000, 10, false), Health::Warning);
         assert_eq!(advertisement_health(1_000, 50, false), Health::Critical);

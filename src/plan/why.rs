@@ -160,6 +160,17 @@ pub struct PolicyFacts {
     pub last_seen: Option<Timestamp>,
     /// Whether it has said something about this advertisement.
     pub spoken: bool,
+    /// What it has said is of a version before the one that it is due to run.
+    pub behind: Option<Behind>,
+}
+
+/// A version that a client is due to run, and the last one that it has said something of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// What the site offers.
+    pub offered: u64,
+    /// What the client has answered for.
+    pub answered: u64,
 }
 
 /// Everything the walk looks at.
@@ -195,7 +206,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> Vec<Step> {
         content(facts),
         offer(facts.outcome.as_ref()),
         policy(&facts.policy),
-        run::step_of(facts.run.as_ref(), now),
+        run::step_of(facts.run.as_ref(), facts.policy.behind, now),
     ]
 }
 
@@ -342,22 +353,28 @@ fn offer(outcome: Option<&Outcome>) -> Step {
 }
 
 fn policy(policy: &PolicyFacts) -> Step {
+    let done = |text| step("policy", Standing::Ok, None, text);
     let waiting = |text| step("policy", Standing::Waiting, Some(Reason::WaitingForPolicy), text);
-    if policy.spoken {
-        return step("policy", Standing::Ok, None, "the client has answered the offer".into());
-    }
     match (policy.published, policy.last_seen) {
+        (Some(published), Some(seen)) if seen < published => match policy.behind {
+            Some(Behind { offered, answered }) => waiting(format!(
+                "the client was heard of last at {seen:.0}: the site offers version {offered} since, the client's last \
+                 answer is of version {answered}; is it switched off?"
+            )),
+            None if policy.spoken => {
+                done(format!("the client has answered the offer; it was heard of last at {seen:.0}"))
+            }
+            None => waiting(format!(
+                "the client was heard of last at {seen:.0}, before its policy of {published:.0}; is it switched off?"
+            )),
+        },
+        (Some(_), Some(seen)) if policy.spoken => {
+            done(format!("the client has answered the offer; it was heard of last at {seen:.0}"))
+        }
+        (Some(_), Some(seen)) => done(format!("the client was heard of at {seen:.0}, after its policy was made")),
+        _ if policy.spoken => done("the client has answered the offer".into()),
         (None, _) => waiting("no policy was made for this client yet".into()),
         (Some(_), None) => waiting("the client has never been heard of since it joined".into()),
-        (Some(published), Some(seen)) if seen >= published => step(
-            "policy",
-            Standing::Ok,
-            None,
-            format!("the client was heard of at {seen:.0}, after its policy was made"),
-        ),
-        (Some(published), Some(seen)) => waiting(format!(
-            "the client was heard of last at {seen:.0}, before its policy of {published:.0}; is it switched off?"
-        )),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::state::StateError;
 use crate::{
     apiserver::{OpenError, credentials::CredentialsError},
-    content::ContentError,
+    content::{ContentError, anchor::Lost},
     db::DbError,
     dp,
     gitops::{start::SourceError, sync::SyncError},
@@ -91,6 +91,9 @@ pub enum SiteError {
     /// Git sync cannot begin.
     #[error("git sync cannot begin")]
     Sync(#[from] SyncError),
+    /// Its state directory is not the one that it opened any more.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// A part ended although nobody asked it to.
     #[error("{0} ended unexpectedly; the log says more")]
     Ended(&'static str),

@@ -312,7 +312,6 @@ async fn assemble(
     let dp_config = dp::Config { name: site.name.clone(), url: endpoints.device_url.clone(), state: state.join("dp") };
     let dp = Dp::open(dp_config, Arc::new(builtin))?;
 
-    // Listeners.
     let serving = Serving::new(authority.clone(), names, lifetime)?;
     let devices_tls = ServerTls::devices(serving.certificate(), authority.certificate_pem())?;
     let enrolment_tls = ServerTls::anybody(serving.certificate())?;
@@ -377,6 +376,7 @@ async fn assemble(
     let device_limits = Limits { body_bytes_max: REPORT_BYTES_MAX, ..limits };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
+        lost = state.lost() => Err(lost.into()),
         () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),

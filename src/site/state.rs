@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::content::{
+    anchor::{Anchor, Lost},
     durable,
     private::{self, NotPrivate},
 };
@@ -104,6 +105,7 @@ struct Marker {
 pub struct StateDirectory {
     path: PathBuf,
     marker: Marker,
+    anchor: Anchor,
     _lock: File,
 }
 
@@ -154,9 +156,10 @@ impl StateDirectory {
         let lock = path.join("lock");
         durable::prepare_private(&lock).map_err(failed)?;
         let lock = File::open(lock).map_err(failed)?;
+        let anchor = Anchor::of(&path.join("lock"), &lock).map_err(failed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(path.clone()))?;
         let marker = Marker { kind: kind.to_owned(), schema: SCHEMA, min_reader: MIN_READER, site, has_keys };
-        let opened = Self { path, marker, _lock: lock };
+        let opened = Self { path, marker, anchor, _lock: lock };
         opened.mark()?;
         Ok(opened)
     }
@@ -184,6 +187,11 @@ impl StateDirectory {
     #[must_use]
     pub fn site(&self) -> &str {
         self.marker.site.as_deref().unwrap_or_default()
+    }
+
+    /// Waits until the directory is not the one that was opened any more: removed, or another one in its place.
+    pub async fn lost(&self) -> Lost {
+        self.anchor.lost().await
     }
 
     /// A file or directory in it.

@@ -7,6 +7,9 @@ use crate::{
     model::{duration::Span, identity::ObjectName, message::StatusMessage, state::LocationState},
 };
 
+/// Least time between scrubs; shorter ones count as this. A scrub reads everything and must leave room for clients.
+pub const SCRUB_INTERVAL_MIN: Span = Span::from_secs(60);
+
 /// What a distribution point should hold. Versioned as a whole; asked for by long poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -33,6 +33,9 @@ pub enum ReportOutput {
     Never,
 }
 
+/// Least time between polls that a configuration may name; changes arrive at once all the same.
+pub const POLL_INTERVAL_MIN: Span = Span::from_secs(60);
+
 /// How the agent behaves; from `ClientAgentConfig`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

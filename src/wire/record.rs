@@ -11,6 +11,9 @@ use crate::{
 /// The envelope type a record is signed under.
 pub const RECORD_TYPE: &str = "waybill.record.v1";
 
+/// Least time that a program gets; shorter ones count as this.
+pub const RUNTIME_MIN: Span = Span::from_secs(1);
+
 /// One revision of a package with its programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

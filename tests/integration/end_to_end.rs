@@ -44,3 +44,38 @@ fn an_edit_of_a_packages_files_alone_is_a_new_version() {
     world.script("tool", 2, "");
     world.until("version 2 runs", |world| world.lines().contains_key("tool 2"));
 }
+
+#[test]
+fn a_client_that_is_off_has_not_succeeded_with_the_version_that_came_since() {
+    let mut world = World::new();
+    world.package("tool", 1);
+    world.advertise("tool");
+    world.up();
+    let advertisement = "/apis/waybill.dev/v1alpha1/namespaces/default/advertisements/tool";
+    let counts = |world: &World| {
+        let clients = world.ask("GET", advertisement, None)["status"]["clients"].clone();
+        ["targeted", "waiting", "succeeded"].map(|count| clients[count].as_i64().unwrap_or(-1))
+    };
+    world.until("version 1 is told", |world| counts(world) == [1, 0, 1]);
+    let id = world.list("/apis/fleet.waybill.dev/v1alpha1/clients")[0]["metadata"]["name"].clone();
+    let why = |world: &World| {
+        let output = world.command(&["why", "tool", id.as_str().unwrap(), "--state", "site"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = why(&world);
+    assert!(code == Some(0) && text.contains("run: ok: Succeeded with version 1"), "{text}");
+    assert!(text.contains("it was heard of last at 2"), "{text}");
+
+    world.strike("client");
+    world.script("tool", 2, "");
+    world.until("it waits for version 2", |world| counts(world) == [1, 1, 0]);
+    let (code, text) = why(&world);
+    assert_eq!(code, Some(0), "it comes by itself: {text}");
+    assert!(text.contains("\npolicy: waiting (WaitingForPolicy): the client was heard of last at "), "{text}");
+    assert!(text.contains("offers version 2 since, the client's last answer is of version 1"), "{text}");
+
+    world.start("client");
+    world.until("version 2 is told", |world| counts(world) == [1, 0, 1]);
+    assert_eq!(world.lines(), [("tool 1".to_owned(), 1), ("tool 2".to_owned(), 1)].into());
+    assert!(why(&world).1.contains("run: ok: Succeeded with version 2"));
+}

@@ -141,3 +141,33 @@ fn ports_that_were_free_at_the_first_start_are_kept() {
     assert_ne!(now[1], first[1]);
     assert!(log(&world).contains("where clients and points were served last, cannot be used again"), "{}", log(&world));
 }
+
+#[test]
+fn a_process_whose_state_directory_is_gone_ends_and_says_so() {
+    let mut world = World::new();
+    world.start("site");
+    world.join(&["dp", "cap"]);
+    for name in ["dp", "cap"] {
+        world.until("it has joined", |world| world.path(name).join("session.json").exists());
+    }
+    for name in ["dp", "cap", "site"] {
+        fs::rename(world.path(name), world.path(&format!("{name}-aside"))).unwrap();
+    }
+    let mut ended = std::collections::BTreeMap::new();
+    for _ in 0..600 {
+        for name in ["dp", "cap", "site"] {
+            if let Some(status) = world.ended(name) {
+                ended.insert(name, status.success());
+            }
+        }
+        if ended.len() == 3 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(ended, [("cap", false), ("dp", false), ("site", false)].into(), "{}", world.logs());
+    for name in ["dp", "cap", "site"] {
+        let log = fs::read_to_string(world.path(&format!("{name}.log"))).unwrap();
+        assert!(log.contains("was removed or replaced while this process ran"), "{name}: {log}");
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
@@ -188,6 +188,11 @@ impl World {
     pub(crate) fn kill(&mut self, name: &str) {
         self.strike(name);
         self.start(name);
+    }
+
+    /// How it ended, if it did by itself.
+    pub(crate) fn ended(&mut self, name: &str) -> Option<ExitStatus> {
+        self.processes.get_mut(name).and_then(|child| child.try_wait().unwrap())
     }
 
     /// Ends it as an administrator does, and waits for its end.

@@ -79,11 +79,35 @@ fn late_messages_are_stored_but_do_not_move_the_row() {
 }
 
 #[test]
+fn the_newest_version_that_was_answered_is_of_the_program_under_any_advertisement() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    let of = |version| [(PROGRAM, "install"), (SOURCE_VERSION, version)];
+    says(&mut tx, "o", 1, RunState::Succeeded, &of("10"));
+    let answered_by_all = |tx: &Tx| {
+        let listed = states(tx, &editor()).unwrap();
+        assert_eq!(listed, [("c1".to_owned(), RunState::Succeeded, answered(tx, "c1", "default", "install").unwrap())]);
+        listed[0].2
+    };
+    assert_eq!(answered_by_all(&tx), Some(10));
+    let other = StatusMessage { time_ms: NOW + 2, ..message("viewer", RunState::Succeeded) };
+    for (seq, program, version) in [(2, "remove", "12"), (3, "install", "11")] {
+        let mut other = other.clone();
+        other
+            .attributes
+            .extend([(PROGRAM.to_owned(), program.to_owned()), (SOURCE_VERSION.to_owned(), version.to_owned())]);
+        store_batch(&mut tx, &sender("c1"), "o", &[(seq, other)], NOW + 100).unwrap();
+        assert_eq!(answered_by_all(&tx), Some(if program == "install" { 11 } else { 10 }), "{program}");
+    }
+    assert_eq!(answered(&tx, "c1", "other", "install").unwrap(), None);
+}
+
+#[test]
 fn rows_go_with_their_client_or_advertisement() {
     let mut tx = scratch();
     client(&mut tx, "c1");
     says(&mut tx, "o", 1, RunState::Accepted, &[]);
-    assert_eq!(states(&tx, &editor()).unwrap(), [("c1".to_owned(), RunState::Accepted)]);
+    assert_eq!(states(&tx, &editor()).unwrap(), [("c1".to_owned(), RunState::Accepted, None)]);
     assert_eq!(page(&tx, Some("default"), None, 9).unwrap(), of_advertisement(&tx, &editor()).unwrap());
     assert_eq!(page(&tx, None, Some(&row(&tx)), 9).unwrap(), []);
     forget_advertisement(&mut tx, &editor()).unwrap();

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use crate::{
     db::{DbError, devices, points},
-    plan::summary::{Health, storage_health},
+    plan::summary::{Health, system_health},
     trust::identity::Role,
     wire::points::DriveReport,
 };
@@ -36,7 +36,6 @@ pub struct SystemStatus {
 /// If the database cannot be read.
 pub fn site_systems(connection: &Connection, now_ms: i64, silence_ms: i64) -> Result<Vec<SystemStatus>, DbError> {
     let in_time = |last_ms: i64| last_ms > now_ms - silence_ms;
-    let judged = |available: bool, storage: Health| if available { storage } else { Health::Critical };
     let system = |name: &str, role, available| SystemStatus {
         system: name.to_owned(),
         role,
@@ -44,9 +43,11 @@ pub fn site_systems(connection: &Connection, now_ms: i64, silence_ms: i64) -> Re
         storage: String::new(),
         free_bytes: 0,
         total_bytes: 0,
-        health: judged(available, Health::Ok),
+        health: system_health(available, None),
     };
-    let of_drive = |drive: &DriveReport| storage_health(drive.free_bytes, drive.total_bytes);
+    // One that is not there is worse than one that takes nothing.
+    let storage =
+        |drive: &DriveReport| (drive.usable || drive.total_bytes == 0).then_some((drive.free_bytes, drive.total_bytes));
     let mut systems = Vec::new();
     let reported = points::all(connection)?;
     for point in &reported {
@@ -56,7 +57,7 @@ pub fn site_systems(connection: &Connection, now_ms: i64, silence_ms: i64) -> Re
             storage: drive.path.clone(),
             free_bytes: drive.free_bytes,
             total_bytes: drive.total_bytes,
-            health: judged(available, if drive.usable { of_drive(drive) } else { Health::Ok }),
+            health: system_health(available, storage(drive)),
             ..one.clone()
         }));
         if point.drives.is_empty() {

@@ -99,7 +99,7 @@ proptest! {
         prop_assert_eq!(&kept, &everything(&tx));
         for (place, advertisement) in ADVERTISEMENTS.iter().enumerate() {
             let mut by_row: BTreeMap<RunState, u64> = BTreeMap::new();
-            for (_, state) in status::states(&tx, &name(advertisement)).unwrap() {
+            for (_, state, _) in status::states(&tx, &name(advertisement)).unwrap() {
                 *by_row.entry(state).or_default() += 1;
             }
             prop_assert_eq!(&kept.1[place].1, &by_row);
@@ -169,7 +169,12 @@ fn site_systems_show_silence_and_storage() {
     let report = PointReport {
         assignment: String::new(),
         url: "https://dp-1".into(),
-        drives: vec![drive("/a", 20 << 30, true), drive("/b", 6 << 30, true), drive("/c", 0, false)],
+        drives: vec![
+            drive("/a", 20 << 30, true),
+            drive("/b", 6 << 30, true),
+            drive("/c", 0, false),
+            DriveReport { total_bytes: 0, ..drive("/gone", 0, false) },
+        ],
         versions: Vec::new(),
         messages: Vec::new(),
         outbox: "o".into(),
@@ -187,6 +192,7 @@ fn site_systems_show_silence_and_storage() {
             line("dp-1", "/a", Health::Ok),
             line("dp-1", "/b", Health::Warning),
             line("dp-1", "/c", Health::Ok),
+            line("dp-1", "/gone", Health::Critical),
             line("dp-2", "", Health::Critical),
         ]
     );

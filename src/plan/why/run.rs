@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Standing, Step, step};
+use super::{Behind, Standing, Step, step};
 use crate::model::{
     reason::Reason,
     schedule::{Assignment, Rerun},
@@ -35,7 +35,7 @@ const DEPENDENCY_REMEDY: &str = "It waits for that program to succeed on this cl
                                  advertisement of its own, for instance with a new rerunToken";
 
 /// How the run stands.
-pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
+pub(super) fn step_of(run: Option<&RunFacts>, behind: Option<Behind>, now: Timestamp) -> Step {
     let Some(run) = run else {
         let text = "the client has said nothing about this advertisement yet".to_owned();
         return step("run", Standing::Waiting, Some(Reason::WaitingForPolicy), text);
@@ -44,26 +44,38 @@ pub(super) fn step_of(run: Option<&RunFacts>, now: Timestamp) -> Step {
     let said = if run.text.is_empty() { String::new() } else { format!(": {}", run.text) };
     let text = format!("{}{version}{said}", run.state.as_str());
     let waits = || step("run", Standing::Waiting, Some(run.reason.unwrap_or(Reason::Progressing)), text.clone());
-    match run.state {
-        RunState::Succeeded => step("run", Standing::Ok, None, text),
-        RunState::WillNotRerun => step("run", Standing::Ok, Some(run.reason.unwrap_or(Reason::AlreadyRan)), text),
-        RunState::Unknown => {
+    let newer = behind.map(|Behind { offered, .. }| {
+        and(&text, &format!("It is to run version {offered}, of which the client has said nothing yet"))
+    });
+    match (run.state, newer) {
+        (RunState::Succeeded | RunState::WillNotRerun, Some(text)) => {
+            step("run", Standing::Waiting, Some(Reason::WaitingForPolicy), text)
+        }
+        (RunState::Succeeded, None) => step("run", Standing::Ok, None, text),
+        (RunState::WillNotRerun, None) => {
+            step("run", Standing::Ok, Some(run.reason.unwrap_or(Reason::AlreadyRan)), text)
+        }
+        (RunState::Unknown, _) => {
             let reason = run.reason.unwrap_or(Reason::SupervisorLost);
             let remedy = "it does not run again by itself; see what it did, then set a new rerunToken";
             step("run", Standing::Unknown, Some(reason), and(&text, remedy))
         }
-        state if state.is_failure() && run.reason == Some(Reason::DependencyFailed) => {
+        (state, _) if state.is_failure() && run.reason == Some(Reason::DependencyFailed) => {
             step("run", Standing::Failed, run.reason, and(&text, DEPENDENCY_REMEDY))
         }
-        state if state.is_failure() => {
+        (state, _) if state.is_failure() => {
             let reason = run.reason.unwrap_or(Reason::ExitCode);
             step("run", Standing::Failed, Some(reason), and(&text, &next_try(run, now)))
         }
-        RunState::Rejected => step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::PlatformMismatch)), text),
-        RunState::Expired => {
+        (RunState::Rejected, _) => {
+            step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::PlatformMismatch)), text)
+        }
+        (RunState::Expired, _) => {
             step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::AdvertisementExpired)), text)
         }
-        RunState::Cancelled => step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::OfferWithdrawn)), text),
+        (RunState::Cancelled, _) => {
+            step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::OfferWithdrawn)), text)
+        }
         // A client that waits after a failure is a failed client with its next try ahead.
         _ if run.reason == Some(Reason::WaitingAfterFailure) => {
             let text = and(&text, &next_try(run, now));

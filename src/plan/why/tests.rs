@@ -1,9 +1,12 @@
 //! The walk, fact by fact: each row changes one thing of a client that has succeeded.
 
 use super::*;
-use crate::model::{
-    schedule::{Assignment, Rerun},
-    state::RunState,
+use crate::{
+    content::digest::Digest,
+    model::{
+        schedule::{Assignment, Rerun},
+        state::RunState,
+    },
 };
 
 fn at(second: i64) -> Timestamp {
@@ -37,8 +40,8 @@ fn done() -> Facts {
             obstacle: None,
         }),
         points: vec![PointFacts { point: "main".into(), state: LocationState::Installed, detail: None }],
-        outcome: Some(Outcome::Offered { members: 5, lost: false }),
-        policy: PolicyFacts { published: Some(at(900)), last_seen: Some(at(950)), spoken: true },
+        outcome: Some(Outcome::Offered { members: 5, record: Digest::of(b"r"), lost: false }),
+        policy: PolicyFacts { published: Some(at(900)), last_seen: Some(at(950)), spoken: true, behind: None },
         run: Some(ran(RunState::Succeeded, None)),
     }
 }
@@ -146,7 +149,7 @@ fn what_is_there_to_be_offered() {
     check(
         |facts| {
             facts.points.clear();
-            facts.outcome = Some(Outcome::Offered { members: 5, lost: true });
+            facts.outcome = Some(Outcome::Offered { members: 5, record: Digest::of(b"r"), lost: true });
         },
         ("content", Standing::Failed, Some(Reason::ContentLost)),
         "any more",
@@ -170,7 +173,7 @@ fn what_is_there_to_be_offered() {
 #[test]
 fn whether_the_client_knows() {
     let waiting = ("policy", Standing::Waiting, Some(Reason::WaitingForPolicy));
-    let silent = |published, last_seen| PolicyFacts { published, last_seen, spoken: false };
+    let silent = |published, last_seen| PolicyFacts { published, last_seen, spoken: false, behind: None };
     check(|facts| facts.policy = silent(None, Some(at(1))), waiting, "no policy");
     check(|facts| facts.policy = silent(Some(at(900)), None), waiting, "never been heard of");
     check(|facts| facts.policy = silent(Some(at(900)), Some(at(899))), waiting, "switched off?");
@@ -182,6 +185,29 @@ fn whether_the_client_knows() {
         ("run", Standing::Waiting, Some(Reason::WaitingForPolicy)),
         "said nothing",
     );
+}
+
+#[test]
+fn an_answer_to_an_older_version_is_no_answer_to_the_one_that_is_due() {
+    let behind = |last_seen| PolicyFacts {
+        published: Some(at(900)),
+        last_seen: Some(at(last_seen)),
+        spoken: true,
+        behind: Some(Behind { offered: 4, answered: 3 }),
+    };
+    check(
+        |facts| facts.policy = behind(899),
+        ("policy", Standing::Waiting, Some(Reason::WaitingForPolicy)),
+        "heard of last at 1970-01-01T00:14:59Z: the site offers version 4 since, the client's last answer is of version 3",
+    );
+    // It is there, and does not take the policy: its disk may be full.
+    check(
+        |facts| facts.policy = behind(950),
+        ("run", Standing::Waiting, Some(Reason::WaitingForPolicy)),
+        "what the client said. It is to run version 4, of which the client has said nothing yet",
+    );
+    let steps = explain(&done(), at(1_000));
+    assert_eq!(steps[4].text, "the client has answered the offer; it was heard of last at 1970-01-01T00:15:50Z");
 }
 
 #[test]
@@ -245,7 +271,7 @@ fn what_a_failed_client_waits_for() {
 #[test]
 fn every_state_has_a_standing() {
     for state in RunState::ALL {
-        let step = run::step_of(Some(&ran(state, None)), at(1_000));
+        let step = run::step_of(Some(&ran(state, None)), None, at(1_000));
         let done = matches!(state, RunState::Succeeded | RunState::WillNotRerun);
         assert_eq!(step.standing == Standing::Ok, done, "{state:?}");
         assert_eq!(step.reason.is_none(), state == RunState::Succeeded, "every state that is not done has a reason");

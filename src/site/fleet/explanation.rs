@@ -53,8 +53,9 @@ pub(super) async fn answer(parts: &Parts, request: FleetRequest) -> Result<Fleet
     let FleetVerb::Create { body, .. } = request.verb else { return Err(not_served(&request)) };
     let word = |field: &str| body["spec"][field].as_str().unwrap_or_default().to_owned();
     let advertisement = ObjectName::new(request.namespace, word("advertisement"));
-    let facts = facts::gather(parts, advertisement, word("client")).await?.map_err(failed)?;
-    let steps = why::explain(&facts, clock::now());
+    let now = clock::now();
+    let facts = facts::gather(parts, advertisement, word("client"), now).await?.map_err(failed)?;
+    let steps = why::explain(&facts, now);
     let status = why::answer(&steps).map(|answer| {
         let mut status = shown(answer);
         status["steps"] = steps.iter().map(shown).collect();

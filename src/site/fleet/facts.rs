@@ -7,20 +7,20 @@ use super::{Late, Parts};
 use crate::{
     api::advertisement::Advertisement,
     apiserver::failure::Failure,
+    content::digest::Digest,
     controller::{advertisement::template, package::obstacle},
     db::{
         Connection, DbError,
         devices::{self, DeviceRow},
-        inventory, leaves,
-        locations::{self, Wanted},
-        records, status,
+        inventory, leaves, locations, records, status,
     },
-    model::identity::ObjectName,
+    model::{identity::ObjectName, reason::Reason},
     plan::{
+        behind::is_behind,
         clause::false_parts,
-        offer::OfferTemplate,
+        offer::{OfferTemplate, Outcome},
         query::{ClientFacts, Query},
-        why::{Clause, Facts, NoRecord, PointFacts, PolicyFacts, RecordFacts, RunFacts},
+        why::{Behind, Clause, Facts, NoRecord, PointFacts, PolicyFacts, RecordFacts, RunFacts},
     },
     trust::identity::Role,
     wire::{inventory::Inventory, record::PackageRecord},
@@ -35,6 +35,10 @@ struct Rows {
     points: Vec<PointFacts>,
     published_ms: Option<i64>,
     status: Option<status::StatusRow>,
+    /// Version of the record that is offered.
+    offered: Option<u64>,
+    /// The newest version of the program that the client has said something of.
+    answered: Option<u64>,
 }
 
 /// Everything that is known of an advertisement and a client.
@@ -42,6 +46,7 @@ pub(super) async fn gather(
     parts: &Parts,
     advertisement: ObjectName,
     client: String,
+    now: Timestamp,
 ) -> Result<Result<Facts, DbError>, Failure> {
     let late = parts.late()?;
     let namespace = &advertisement.namespace;
@@ -52,18 +57,30 @@ pub(super) async fn gather(
     let declared =
         package.as_ref().and_then(|package| late.stores.packages.get(&ObjectRef::new(&package.name).within(namespace)));
     let obstacle = declared.as_ref().and_then(|package| obstacle(package));
-    let (id, name, of) = (client.clone(), advertisement.clone(), package.clone());
-    let rows = match parts.database.read(move |connection| read(connection, &id, &name, of.as_ref())).await {
+    let offer = object.as_deref().map(template);
+    let evaluated = late.evaluated.borrow().compiled.outcomes.get(&advertisement).cloned();
+    let outcome = outcome(offer.as_ref(), evaluated);
+    let offer = offer.and_then(Result::ok);
+    let wanted = Wanted {
+        client: client.clone(),
+        advertisement: advertisement.clone(),
+        package: package.clone(),
+        record: match outcome {
+            Some(Outcome::Offered { record, .. }) => Some(record),
+            _ => None,
+        },
+        program: object.as_ref().map(|object| object.spec.program.clone()),
+    };
+    let rows = match parts.database.read(move |connection| read(connection, &wanted)).await {
         Ok(rows) => rows,
         Err(error) => return Ok(Err(error)),
     };
-    let offer = object.as_ref().and_then(|object| template(object).ok());
     let clause = clause(late, object.as_deref(), &advertisement, &client, &rows);
-    let outcome = late.evaluated.borrow().compiled.outcomes.get(&advertisement).cloned();
+    let behind = offer.as_ref().and_then(|offer| behind(offer, &rows, now));
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
     let record = match (rows.record, &object, package) {
         (Some(record), _, _) => Ok(RecordFacts {
-            has_program: offer.as_ref().is_some_and(|offer| record.program(&offer.program).is_some()),
+            has_program: object.as_ref().is_some_and(|object| record.program(&object.spec.program).is_some()),
             has_content: record.content.is_some(),
             source_version: record.source_version,
             package: record.package,
@@ -83,6 +100,7 @@ pub(super) async fn gather(
             published: rows.published_ms.and_then(time),
             last_seen: rows.client.as_ref().and_then(|row| time(row.last_seen_ms)),
             spoken: rows.status.is_some(),
+            behind,
         },
         run: rows.status.zip(offer).map(|(row, offer)| run(row, offer)),
         advertisement,
@@ -90,18 +108,45 @@ pub(super) async fn gather(
     }))
 }
 
-fn read(
-    connection: &Connection,
-    client: &str,
-    advertisement: &ObjectName,
-    package: Option<&ObjectName>,
-) -> Result<Rows, DbError> {
+/// What became of the advertisement: one that cannot be read is not evaluated at all, and somebody has to correct it.
+fn outcome(offer: Option<&Result<OfferTemplate, String>>, evaluated: Option<Outcome>) -> Option<Outcome> {
+    match offer {
+        Some(Err(text)) => Some(Outcome::Stalled(Reason::InvalidSpec, text.clone())),
+        _ => evaluated,
+    }
+}
+
+/// What is asked of the database.
+struct Wanted {
+    client: String,
+    advertisement: ObjectName,
+    package: Option<ObjectName>,
+    /// The record that is offered.
+    record: Option<Digest>,
+    program: Option<String>,
+}
+
+/// What the client has yet to answer, if the site was not told otherwise.
+fn behind(offer: &OfferTemplate, rows: &Rows, now: Timestamp) -> Option<Behind> {
+    let (status, offered, answered) = (rows.status.as_ref()?, rows.offered?, rows.answered?);
+    is_behind(offer, status.state, Some(answered), offered, now).then_some(Behind { offered, answered })
+}
+
+fn read(connection: &Connection, wanted: &Wanted) -> Result<Rows, DbError> {
+    let Wanted { client, advertisement, package, record, program } = wanted;
+    let answered = |program: &String| status::answered(connection, client, &advertisement.namespace, program);
     let mut rows = Rows {
         client: devices::get(connection, client)?.filter(|row| row.role == Role::Client),
         inventory: inventory::get(connection, client)?.unwrap_or_default(),
         // A leaf's version is the time at which its body was made, unless the clock went back.
         published_ms: leaves::get(connection, client)?.and_then(|leaf| i64::try_from(leaf.version).ok()),
         status: status::get(connection, client, advertisement)?,
+        offered: record
+            .map(|record| records::get(connection, &record))
+            .transpose()?
+            .flatten()
+            .map(|row| row.source_version),
+        answered: program.as_ref().map(answered).transpose()?.flatten(),
         ..Rows::default()
     };
     let Some(package) = package else { return Ok(rows) };
@@ -110,7 +155,7 @@ fn read(
     let version = rows.record.as_ref().map(|record| record.source_version);
     rows.points = locations::of_package(connection, package)?
         .into_iter()
-        .filter(|row| row.wanted == Wanted::Hold && Some(row.version.source_version) == version)
+        .filter(|row| row.wanted == locations::Wanted::Hold && Some(row.version.source_version) == version)
         .map(|row| PointFacts { point: row.point, state: row.state, detail: row.detail })
         .collect();
     Ok(rows)
@@ -165,5 +210,29 @@ fn run(row: status::StatusRow, offer: OfferTemplate) -> RunFacts {
         rerun: offer.rerun,
         assignments: offer.assignments,
         expires: offer.expires,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::advertisement::{AdvertisementSpec, AssignmentSpec};
+
+    #[test]
+    fn an_advertisement_that_cannot_be_read_waits_for_nobody_but_its_author() {
+        // As it may have been stored before a rule refused it.
+        let mut object = Advertisement::new(
+            "a",
+            serde_json::from_value::<AdvertisementSpec>(serde_json::json!({"program": "p", "collection": "c"}))
+                .unwrap(),
+        );
+        object.spec.assignments = vec![AssignmentSpec::At("9999-12-31T23:59:59Z".into())];
+        let Some(Outcome::Stalled(Reason::InvalidSpec, text)) = outcome(Some(&template(&object)), None) else {
+            panic!("it is not stalled");
+        };
+        assert!(text.contains("at '9999-12-31T23:59:59Z' is no instant"), "{text}");
+        object.spec.assignments.clear();
+        let waiting = Outcome::Waiting(Reason::WaitingForRecord);
+        assert_eq!(outcome(Some(&template(&object)), Some(waiting.clone())), Some(waiting));
     }
 }

@@ -24,7 +24,10 @@ use crate::{
         query::ClientFacts,
     },
     trust::identity::Role,
-    wire::{policy::AgentConfig, record::PackageRecord},
+    wire::{
+        policy::{AgentConfig, POLL_INTERVAL_MIN},
+        record::PackageRecord,
+    },
 };
 
 /// What is known of all clients, and of their collections, kept up to date row by row.
@@ -220,7 +223,7 @@ pub(super) fn config(stores: &Stores, site: &SiteIdentity, kept: &Kept) -> Agent
     }
     AgentConfig {
         enabled: object.spec.enabled,
-        poll_interval: object.spec.poll_interval,
+        poll_interval: object.spec.poll_interval.max(POLL_INTERVAL_MIN),
         cache_limit_bytes: parse_bytes(&object.spec.cache_limit).unwrap_or(AgentConfig::default().cache_limit_bytes),
         report_output: object.spec.report_output,
         access_points: Vec::new(),

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -86,6 +86,11 @@ impl Machine {
         let before = self.state();
         self.state = "moved";
         fs::rename(before, self.state()).unwrap();
+    }
+
+    /// How the agent ended, if it did by itself.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.agent.as_mut().and_then(|agent| agent.try_wait().unwrap())
     }
 
     /// As kill -9 does.

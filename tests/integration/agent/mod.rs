@@ -7,7 +7,7 @@ pub(crate) mod machine;
 mod output;
 pub(crate) mod site;
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use jiff::SignedDuration;
 use machine::Machine;
@@ -332,6 +332,37 @@ fn a_certificate_is_renewed_before_it_ends_and_the_agent_goes_on() {
     site.offer(&[assigned("a", "a", record)]);
     machine
         .eventually("a run after the old one ended", || site.states("a").contains(&RunState::Succeeded).then_some(()));
+}
+
+#[test]
+fn an_agent_whose_state_directory_is_gone_starts_nothing_more_and_ends() {
+    let mut site = Site::start();
+    let mut machine = Machine::of(&site);
+    let first = site.record(&record(None, vec![shell("first", &noting(&machine, "runs", "true"))]));
+    site.offer(&[assigned("first", "first", first)]);
+    machine.eventually("the first run", || site.states("first").contains(&RunState::Succeeded).then_some(()));
+    fs::rename(machine.state(), machine.file("aside")).unwrap();
+    let second = site.record(&record(None, vec![shell("second", &noting(&machine, "runs", "true"))]));
+    site.offer(&[assigned("second", "second", second)]);
+    let mut ended = None;
+    let log = machine.file("log");
+    for _ in 0..600 {
+        ended = machine.ended();
+        if ended.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let log = fs::read_to_string(log).unwrap();
+    assert!(ended.is_some_and(|status| !status.success()), "{ended:?}\n{log}");
+    assert!(log.contains("was removed or replaced while this process ran"), "{log}");
+    assert_eq!(machine.lines("runs").len(), 1, "{log}");
+    assert!(!machine.state().exists(), "nothing is made in its place");
+
+    fs::rename(machine.file("aside"), machine.state()).unwrap();
+    machine.start();
+    machine.eventually("the second run", || site.states("second").contains(&RunState::Succeeded).then_some(()));
+    assert_eq!(machine.lines("runs").len(), 2);
 }
 
 #[test]

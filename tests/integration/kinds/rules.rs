@@ -71,7 +71,20 @@ fn cases() -> Vec<Case> {
         json_patch::merge(&mut spec, &more);
         spec
     };
+    let (late, before) = ("9999-12-31T23:59:59Z", "it must be before 9999-12-30T00:00:00Z");
     vec![
+        case("Advertisement", ".spec.start", before, advertisement(json!({"start": late}))),
+        case("Advertisement", ".spec.expires", before, advertisement(json!({"expires": late}))),
+        case("Advertisement", ".spec.assignments[].at", before, advertisement(json!({"assignments": [{"at": late}]}))),
+        case(
+            "Distribution",
+            ".spec.startAfter",
+            before,
+            json!({"package": "p", "distributionPoints": {"all": {}}, "startAfter": late}),
+        ),
+        case("ClientAgentConfig", ".spec.pollInterval", "it must be at least 1m", json!({"pollInterval": "59s"})),
+        case("DistributionPoint", ".spec.scrubInterval", "it must be at least 1m", json!({"scrubInterval": "0h0s"})),
+        case("Program", ".spec.maxRuntime", "it must be at least 1s", program(json!({"maxRuntime": "0s"}))),
         case(
             "Advertisement",
             ".spec",
@@ -106,9 +119,13 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+fn is_namespaced(kind: &str) -> bool {
+    !["Site", "DistributionPoint", "ClientAgentConfig"].contains(&kind)
+}
+
 fn object(kind: &str, spec: &Value) -> Value {
     let mut metadata = json!({"name": "x"});
-    if kind != "Site" {
+    if is_namespaced(kind) {
         metadata["namespace"] = json!("default");
     }
     json!({"apiVersion": "waybill.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
@@ -147,7 +164,7 @@ impl Served {
 }
 
 fn collection(kind: &str) -> String {
-    let namespace = if kind == "Site" { "" } else { "namespaces/default/" };
+    let namespace = if is_namespaced(kind) { "namespaces/default/" } else { "" };
     format!("/apis/waybill.dev/v1alpha1/{namespace}{}s", kind.to_lowercase())
 }
 
@@ -229,6 +246,37 @@ async fn package_and_name_of_a_program_never_change() {
 
     let edited = served.send("PATCH", &path, merge, &json!({"spec": {"argv": ["b"]}})).await.unwrap();
     assert_eq!((&edited["spec"]["packageRef"], &edited["metadata"]["name"]), (&json!("p"), &json!("x")));
+}
+
+#[tokio::test]
+async fn what_is_as_long_as_it_must_be_is_taken_in_any_notation() {
+    let served = Served::open();
+    for (kind, spec) in [
+        ("DistributionPoint", json!({"scrubInterval": "60s"})),
+        ("ClientAgentConfig", json!({"pollInterval": "30s1h30s"})),
+        ("Program", json!({"packageRef": "p", "argv": ["a", "one\ntwo"], "maxRuntime": "1s"})),
+    ] {
+        served.send("POST", &collection(kind), "application/json", &object(kind, &spec)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_no_program_can_be_given_is_refused_by_the_server_and_offline() {
+    let served = Served::open();
+    for (field, more) in [
+        ("spec.argv[1]", json!({"argv": ["a", "b\u{0}"]})),
+        ("spec.cwd", json!({"cwd": "\u{0}"})),
+        ("spec.env[0].value", json!({"env": [{"name": "A", "value": "\u{0}b"}]})),
+    ] {
+        let mut spec = json!({"packageRef": "p", "argv": ["a"]});
+        json_patch::merge(&mut spec, &more);
+        let object = object("Program", &spec);
+        let refused = served.send("POST", &collection("Program"), "application/json", &object).await.unwrap_err();
+        let causes = refused.details.unwrap().causes;
+        assert!(causes.iter().any(|cause| cause.field == field), "{field}: {causes:?}");
+        let offline = validated(&object);
+        assert!(offline.contains("a program cannot be given a text with a NUL character in it"), "{offline}");
+    }
 }
 
 #[tokio::test]

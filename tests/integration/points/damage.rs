@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{FLEET, configure, installed, path_of, said, standing};
+use super::{CLUSTER, FLEET, installed, path_of, said, standing};
 use crate::world::{HEAD, SILENCE, World};
 
 /// What a point says of damage, and of its repair.
@@ -117,9 +117,17 @@ fn damage_that_nobody_meets_is_repaired_by_the_scrub() {
     damage(&directory);
     thread::sleep(SILENCE);
     assert!(!is_whole(&directory), "nobody has looked yet: the scrub is a day away");
-    configure(&world, "dp", json!({"scrubInterval": "1s"}));
+    let scrub = |asked: &str| {
+        let body = json!({"metadata": {"annotations": {"waybill.dev/reconcile-at": asked}}});
+        world.ask("PATCH", &format!("{CLUSTER}/distributionpoints/dp"), Some(&body));
+    };
+    scrub("now");
     world.until("it is put right", |_| is_whole(&directory));
-    // Several scrubs later it was still told once.
+    // Two scrubs later it was still told once.
+    for asked in ["again", "and again"] {
+        scrub(asked);
+        thread::sleep(SILENCE);
+    }
     told_once(&world, &["install.sh", "a.txt", "b.txt", "extra.sh"]);
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{configure, installed, path_of, said};
-use crate::world::{HEAD, World};
+use crate::world::{HEAD, World, unseal};
 
 /// No disk has that much: with it, a drive takes nothing.
 const ALL: &str = "900Ti";
@@ -53,5 +53,59 @@ fn each_copy_goes_to_the_drive_with_the_most_room_that_takes_any() {
     fs::remove_file(drives[1].join("NO_WAYBILL_ON_DRIVE")).unwrap();
     world.until("version 3", |world| super::locations(world, "tool").contains(&("dp".into(), 3, "Installed".into())));
     assert!(path_of(&world, "tool", 3, "dp").starts_with(&drives[1]));
+    assert_eq!(said(&world, "dp", &[2328]).len(), 1);
+}
+
+#[test]
+fn a_drive_that_is_removed_is_told_once_and_used_again_as_soon_as_it_is_back() {
+    let mut world = World::new();
+    let drive = world.path("drive");
+    fs::create_dir(&drive).unwrap();
+    world.script("tool", 1, "");
+    for number in 0..30 {
+        world.write(&format!("packages/tool/{number}.txt"), format!("{number}"));
+    }
+    world.declare("tool");
+    world.start("site");
+    world.invite("dp");
+    let point = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "DistributionPoint", "metadata": {"name": "dp"},
+        "spec": {"drives": [{"path": drive.display().to_string()}]}});
+    world.ask("POST", &format!("{}/distributionpoints", super::CLUSTER), Some(&point));
+    world.start("dp");
+    world.until("it is there", |world| installed(world, "tool", &[("dp", 1), ("main", 1)]));
+    let directory = path_of(&world, "tool", 1, "dp");
+    let check = |world: &World| {
+        let body = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "ContentCheck", "metadata": {"name": "x"},
+            "spec": {"package": "tool", "distributionPoint": "dp"}});
+        world.ask("POST", &format!("{}/namespaces/default/contentchecks", super::FLEET), Some(&body));
+    };
+
+    // Many files at once are one message; the directory itself is writable now, too.
+    unseal(&directory);
+    for number in 0..30 {
+        fs::remove_file(directory.join(format!("{number}.txt"))).unwrap();
+    }
+    check(&world);
+    world.until("it is repaired", |world| said(world, "dp", &[2303]).len() == 1);
+    let damage = said(&world, "dp", &[2354]);
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert!(damage[0].1.contains("31 files or directories of version 1"), "{damage:?}");
+
+    unseal(&drive);
+    fs::remove_dir_all(&drive).unwrap();
+    check(&world);
+    world.until("it is told", |world| said(world, "dp", &[2328]).len() == 1);
+    let state = |world: &World| {
+        let site = world.ask("GET", &format!("{}/sites/main", super::CLUSTER), None);
+        let systems = site["status"]["systems"].as_array().cloned().unwrap_or_default();
+        systems.iter().find(|one| one["system"] == "dp").map(|one| one["state"].clone()).unwrap_or_default()
+    };
+    world.until("the summary says so", |world| state(world) == "Critical");
+    assert_eq!(said(&world, "dp", &[2354]).len(), 1, "nothing is said of its files");
+
+    fs::create_dir(&drive).unwrap();
+    world.until("it is there again", |world| {
+        installed(world, "tool", &[("dp", 1), ("main", 1)]) && directory.join("29.txt").exists()
+    });
     assert_eq!(said(&world, "dp", &[2328]).len(), 1);
 }
