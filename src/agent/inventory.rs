@@ -1,7 +1,7 @@
 //! Reads what this machine is: operating system, hardware, addresses, installed packages, and the owner's own facts.
 //! Says nothing that changes by itself all the time, so that an unchanged machine sends nothing.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, ffi::OsStr, fs, io, path::Path, process::Command};
 
 use crate::{
     model::platform::Platform,
@@ -130,21 +130,48 @@ fn dpkg_status(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// JSON files of the facts directory; a file that is no JSON or too large is left out, the others count.
+/// JSON files of the facts directory; a file that is no JSON or too large is left out, which the log says, the others count.
 fn facts(directory: &Path) -> BTreeMap<String, serde_json::Value> {
-    let Ok(entries) = fs::read_dir(directory) else { return BTreeMap::new() };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%error, directory = %directory.display(), "the directory of facts cannot be read");
+            }
+            return BTreeMap::new();
+        }
+    };
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    paths
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .filter(|path| fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= FACT_BYTES_MAX))
-        .filter_map(|path| {
-            let name = path.file_stem()?.to_str()?.to_owned();
-            Some((name, serde_json::from_slice(&fs::read(&path).ok()?).ok()?))
-        })
-        .take(FACTS_MAX)
-        .collect()
+    let mut facts = BTreeMap::new();
+    for path in paths {
+        match fact(&path, facts.len()) {
+            Ok((name, value)) => {
+                facts.insert(name, value);
+            }
+            Err(why) => tracing::warn!(file = %path.display(), %why, "a file of facts is left out of the inventory"),
+        }
+    }
+    facts
+}
+
+/// One file of facts beside so many others, by its name, or why it is none.
+fn fact(path: &Path, others: usize) -> Result<(String, serde_json::Value), String> {
+    if others >= FACTS_MAX {
+        return Err(format!("there are {FACTS_MAX} before it"));
+    }
+    let name = path.file_stem().and_then(OsStr::to_str).ok_or("its name is no text")?;
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    if metadata.len() > FACT_BYTES_MAX {
+        return Err(format!("it has {} bytes, and {FACT_BYTES_MAX} is the most", metadata.len()));
+    }
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let value = serde_json::from_slice(&bytes).map_err(|error| format!("it is no JSON: {error}"))?;
+    Ok((name.to_owned(), value))
 }
 
 #[cfg(test)]
@@ -170,5 +197,24 @@ mod tests {
         let inventory = read(scratch.path());
         assert!(inventory.cpus > 0 && inventory.memory_bytes > 0 && !inventory.hostname.is_empty());
         assert_eq!(inventory.facts.keys().collect::<Vec<_>>(), ["role"]);
+    }
+
+    #[test]
+    fn a_file_of_facts_that_is_left_out_has_a_reason() {
+        let scratch = tempfile::tempdir().unwrap();
+        let why = |name: &str, text: Option<&str>, others| {
+            let path = scratch.path().join(name);
+            if let Some(text) = text {
+                fs::write(&path, text).unwrap();
+            }
+            fact(&path, others).unwrap_err()
+        };
+        assert!(why("a.json", Some("{"), 0).starts_with("it is no JSON: "));
+        let large = " ".repeat(usize::try_from(FACT_BYTES_MAX).unwrap() + 1);
+        assert!(why("b.json", Some(&large), 0).contains("is the most"));
+        assert!(why("c.json", Some("1"), FACTS_MAX).contains("before it"));
+        assert!(why("gone.json", None, 0).contains("No such file"));
+        fs::create_dir(scratch.path().join("d.json")).unwrap();
+        assert_eq!(why("d.json", None, 0), "it is no file");
     }
 }

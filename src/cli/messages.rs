@@ -43,7 +43,7 @@ pub(super) struct Messages<W: Way> {
     #[arg(long, value_name = "SPAN", value_parser = span)]
     since: Option<Span>,
     /// At most so many, the newest
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
     limit: usize,
     /// Go on with new messages until interrupted
     #[arg(long)]
@@ -58,6 +58,15 @@ pub(super) struct Messages<W: Way> {
 /// Reads `90m`.
 pub(super) fn span(text: &str) -> Result<Span, String> {
     Span::parse(text).ok_or_else(|| format!("'{text}' is no duration; write for instance 90m"))
+}
+
+/// Reads a number of messages; none at all would look as if there were none.
+fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(limit) => Ok(limit),
+        Err(_) => Err("no number".to_owned()),
+    }
 }
 
 impl<W: Way> Messages<W> {
@@ -199,12 +208,40 @@ pub(super) fn line(message: &DynamicObject) -> String {
     let about = ["client", "advertisement", "package"].map(|member| cell(status, member));
     let about: Vec<String> = about.into_iter().filter(|text| !text.is_empty()).collect();
     let id = status["messageID"].as_i64().map_or_else(String::new, |id| format!(" {id}"));
+    let arrived = cell(status, "receivedAt");
+    // Every digit, also of a full second, so that columns stay where they are.
+    let arrived = arrived.parse::<jiff::Timestamp>().map_or(arrived, |at| format!("{at:.3}"));
     escaped(&format!(
-        "{}  {:<13}  {}{id}  {}  {}",
-        cell(status, "receivedAt"),
+        "{arrived}  {:<13}  {}{id}  {}  {}",
         cell(status, "severity"),
         cell(status, "component"),
         if about.is_empty() { "-".to_owned() } else { about.join(" ") },
         cell(status, "text"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_stay_where_they_are_whatever_the_time() {
+        let shown = |at: &str| {
+            let status = json!({"receivedAt": at, "severity": "Error", "component": "GitSync", "text": "x"});
+            let message = json!({"apiVersion": "v1", "kind": "M", "metadata": {"name": "1"}, "status": status});
+            line(&serde_json::from_value(message).unwrap())
+        };
+        let expected = "  Error          GitSync  -  x";
+        assert_eq!(shown("2026-05-01T10:00:00Z"), format!("2026-05-01T10:00:00.000Z{expected}"));
+        assert_eq!(shown("2026-05-01T10:00:00.12Z"), format!("2026-05-01T10:00:00.120Z{expected}"));
+        assert_eq!(shown("when?"), format!("when?{expected}"));
+    }
+
+    #[test]
+    fn no_message_at_all_is_no_limit() {
+        assert_eq!(limit("1"), Ok(1));
+        assert!(limit("0").is_err() && limit("-1").is_err() && limit("many").is_err());
+    }
 }
