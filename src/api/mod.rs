@@ -86,30 +86,37 @@ pub(crate) mod schema {
         json_schema!({ "type": "string", "pattern": crate::model::duration::PATTERN, "maxLength": 64 })
     }
 
-    /// The same, of at least so long. Instead of it one that is shorter and was stored before counts as the least.
-    fn span_of_at_least(least: Span) -> Schema {
+    /// The same, of at least so long. Instead of it one that is shorter and was stored before counts as the least. The rule is a
+    /// pattern: what is no duration at all, or longer than CEL's go, would be complained of in words that help nobody.
+    fn span_of_at_least(least: Span, pattern: &str) -> Schema {
         json_schema!({
             "type": "string", "pattern": crate::model::duration::PATTERN, "maxLength": 64,
             "x-kubernetes-validations": [{
-                "rule": format!("duration(self) >= duration('{least}')"), "message": format!("it must be at least {least}")
+                "rule": format!("self.matches('{pattern}')"), "message": format!("it must be at least {least}")
             }]
         })
     }
 
     /// How long a program may run.
     pub(crate) fn runtime(_: &mut SchemaGenerator) -> Schema {
-        span_of_at_least(RUNTIME_MIN)
+        span_of_at_least(RUNTIME_MIN, ANY_SECOND)
     }
 
     /// Time between polls.
     pub(crate) fn poll_interval(_: &mut SchemaGenerator) -> Schema {
-        span_of_at_least(POLL_INTERVAL_MIN)
+        span_of_at_least(POLL_INTERVAL_MIN, ANY_MINUTE)
     }
 
     /// Time between scrubs.
     pub(crate) fn scrub_interval(_: &mut SchemaGenerator) -> Schema {
-        span_of_at_least(SCRUB_INTERVAL_MIN)
+        span_of_at_least(SCRUB_INTERVAL_MIN, ANY_MINUTE)
     }
+
+    /// Is in every duration of a second or more.
+    const ANY_SECOND: &str = "[1-9]";
+
+    /// Hours, minutes or at least sixty seconds.
+    const ANY_MINUTE: &str = "[1-9][0-9]*[hm]|([6-9][0-9]|[1-9][0-9]{2,})s";
 
     /// A text that is handed to a program: the kernel ends it at the first NUL.
     pub(crate) const NO_NUL: &str = r"^[^\x00]*$";

@@ -252,12 +252,17 @@ async fn package_and_name_of_a_program_never_change() {
 async fn what_is_as_long_as_it_must_be_is_taken_in_any_notation() {
     let served = Served::open();
     for (kind, spec) in [
-        ("DistributionPoint", json!({"scrubInterval": "60s"})),
-        ("ClientAgentConfig", json!({"pollInterval": "30s1h30s"})),
+        ("DistributionPoint", json!({"scrubInterval": "060s"})),
+        ("ClientAgentConfig", json!({"pollInterval": "30s01h"})),
+        ("ClientAgentConfig", json!({"pollInterval": "0h105s"})),
         ("Program", json!({"packageRef": "p", "argv": ["a", "one\ntwo"], "maxRuntime": "1s"})),
     ] {
-        served.send("POST", &collection(kind), "application/json", &object(kind, &spec)).await.unwrap();
+        let path = format!("{}?dryRun=All", collection(kind));
+        served.send("POST", &path, "application/json", &object(kind, &spec)).await.unwrap();
     }
+    let short = object("ClientAgentConfig", &json!({"pollInterval": "0h0m059s"}));
+    let refused = served.send("POST", &collection("ClientAgentConfig"), "application/json", &short).await.unwrap_err();
+    assert!(refused.message.ends_with("it must be at least 1m"), "{refused:?}");
 }
 
 #[tokio::test]
