@@ -114,8 +114,7 @@ struct Figures {
 /// Makes the load and waits; then the site is started once more, and nothing may be written. `servers` answer for the API.
 async fn measure(client: &Client, start: impl Fn() -> Own, directory: &Path, servers: Option<Vec<u32>>) -> Figures {
     let site = start();
-    let endpoints = directory.join("state/endpoints.json");
-    until("the site listens", async || endpoints.exists()).await;
+    until_it_serves(&site, directory).await;
     let granted = json!({"spec": {"namespaces": [{"name": "*"}]}});
     let resource = kube::core::GroupVersionKind::gvk("waybill.dev", "v1alpha1", "Site");
     let sites: kube::Api<kube::api::DynamicObject> =
@@ -137,14 +136,22 @@ async fn measure(client: &Client, start: impl Fn() -> Own, directory: &Path, ser
         site_mib: resident_mib(&[site.id()]),
     };
     let written = watched.writes();
-    fs::remove_file(&endpoints).unwrap();
     drop(site);
-    let _again = start();
-    until("the site listens again", async || endpoints.exists()).await;
+    let again = start();
+    until_it_serves(&again, directory).await;
     tokio::time::sleep(REST).await;
     watched.until_at_rest().await;
     assert_eq!(watched.writes() - written, 0, "a restart writes nothing");
     figures
+}
+
+/// Waits until this process is the one that listens. Ports of the last start are taken again.
+async fn until_it_serves(site: &Own, directory: &Path) {
+    let is_it = || {
+        let text = fs::read(directory.join("state/endpoints.json")).ok()?;
+        Some(serde_json::from_slice::<serde_json::Value>(&text).ok()?["pid"] == site.id())
+    };
+    until("the site listens", async || is_it() == Some(true)).await;
 }
 
 fn scratch() -> tempfile::TempDir {
@@ -167,14 +174,13 @@ async fn beside_the_real_one() -> Figures {
 
 async fn embedded() -> Figures {
     let scratch = scratch();
-    fs::create_dir(scratch.path().join("fleet")).unwrap();
-    let words = ["up", "fleet", "--state", "state", "--listen", "127.0.0.1:0", "--source-root", "sources"];
+    // Relative sources lie beneath what is served, which declares nothing here.
+    let words = ["up", "sources", "--state", "state", "--listen", "127.0.0.1:0"];
     let start = || Own::start(scratch.path(), &words);
     let first = start();
     let client = client(&scratch.path().join("state/kubeconfig")).await;
     until("it answers", async || client.apiserver_version().await.is_ok()).await;
     drop(first);
-    fs::remove_file(scratch.path().join("state/endpoints.json")).unwrap();
     let figures = measure(&client, start, scratch.path(), None).await;
     unseal(scratch.path());
     figures

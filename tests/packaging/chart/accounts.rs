@@ -96,11 +96,13 @@ fn rows_as_a_part_of_the_clusters_api_need_one_right_and_one_role_of_the_cluster
         .iter()
         .filter(|object| !without.iter().any(|one| one["kind"] == object["kind"] && name(one) == name(object)))
         .collect();
-    let more: Vec<String> =
+    let mut more: Vec<String> =
         more.iter().map(|object| format!("{} {}", object["kind"].as_str().unwrap(), name(object))).collect();
+    // helm has an order of its own.
+    more.sort();
     assert_eq!(
         more,
-        ["Service waybill-api", "RoleBinding waybill:fleet:waybill", "APIService v1alpha1.fleet.waybill.dev"]
+        ["APIService v1alpha1.fleet.waybill.dev", "RoleBinding waybill:fleet:waybill", "Service waybill-api"]
     );
     let elsewhere =
         of_kind(&with, "RoleBinding").find(|binding| binding["metadata"]["namespace"] == "kube-system").unwrap();
