@@ -64,7 +64,8 @@ impl Watched {
             tokio::spawn(async move {
                 let mut stream = Box::pin(stream.default_backoff().applied_objects());
                 while let Some(object) = stream.next().await {
-                    let object = object.unwrap();
+                    // A server that is started again ends its watches; they are taken up again.
+                    let Ok(object) = object else { continue };
                     let (name, version) = (format!("{kind} {}", object.name_any()), object.resource_version().unwrap());
                     let mut told = told.lock().unwrap();
                     if is_ready(&object) {
