@@ -280,16 +280,17 @@ impl Store {
 /// Earlier versions kept runs by their directories, which are others once the state is moved: of two rows of one run the first
 /// stays.
 fn name_runs(connection: &Connection) -> Result<(), StoreError> {
-    let mut statement = connection.prepare("SELECT id, run_dir FROM runs WHERE run_dir LIKE '/%' ORDER BY id")?;
+    let tx = connection.unchecked_transaction()?;
+    let mut statement = tx.prepare("SELECT id, run_dir FROM runs WHERE run_dir LIKE '/%' ORDER BY id")?;
     let rows = statement.query_map((), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     for (id, directory) in rows.collect::<Result<Vec<_>, _>>()? {
         let name = name_of(Path::new(&directory));
-        let named = connection.execute("UPDATE OR IGNORE runs SET run_dir = ?2 WHERE id = ?1", params![id, name])?;
-        if named == 0 {
-            connection.execute("DELETE FROM runs WHERE id = ?1", [id])?;
+        if tx.execute("UPDATE OR IGNORE runs SET run_dir = ?2 WHERE id = ?1", params![id, name])? == 0 {
+            tx.execute("DELETE FROM runs WHERE id = ?1", [id])?;
         }
     }
-    Ok(())
+    drop(statement);
+    Ok(tx.commit()?)
 }
 
 #[cfg(test)]

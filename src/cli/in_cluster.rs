@@ -154,11 +154,14 @@ async fn hands_rows_on(cluster: &Client) -> Result<bool> {
     match cluster.list_api_group_resources(&format!("{FLEET_GROUP}/{VERSION}")).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(said(error)).with_context(|| {
+        // The API server answers, and whoever it asks does not.
+        Err(error @ kube::Error::Api(_)) => Err(said(error)).with_context(|| {
             format!(
-                "the fleet's rows are a part of the cluster's API, and the site does not answer there                  (kubectl get apiservice {VERSION}.{FLEET_GROUP}); with --service-account it is asked itself"
+                "the fleet's rows are a part of the cluster's API, and the site does not answer there (kubectl get apiservice \
+                 {VERSION}.{FLEET_GROUP}); with --service-account it is asked itself"
             )
         }),
+        Err(error) => Err(said(error)),
     }
 }
 

@@ -185,9 +185,8 @@ pub fn begun(state_dir: &Path, run_key: &RunKey) -> io::Result<Vec<PathBuf>> {
 /// What a run is called wherever its state directory lies: the last two parts of its own directory.
 #[must_use]
 pub fn name_of(run_dir: &Path) -> String {
-    let parts = run_dir.iter().rev().take(2).map(|part| part.to_string_lossy());
-    let parts: Vec<_> = parts.collect();
-    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+    let part = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    format!("{}/{}", run_dir.parent().map(part).unwrap_or_default(), part(run_dir))
 }
 
 /// The directory of the run that is called so.
