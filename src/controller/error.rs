@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{api::conditions::Readiness, db::DbError, model::reason::Reason};
+use crate::{
+    api::conditions::Readiness,
+    db::DbError,
+    model::{causes, reason::Reason},
+};
 
 /// First pause after a transient failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -87,14 +91,7 @@ impl Error {
     /// The whole chain of causes in one line, for the log.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(next) = cause {
-            text.push_str(": ");
-            text.push_str(&next.to_string());
-            cause = next.source();
-        }
-        text
+        causes::chain(self)
     }
 }
 

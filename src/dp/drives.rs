@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     content::{ContentError, DriveConfig, Publisher, drive::NO_WAYBILL_ON_DRIVE},
+    model::causes::chain,
     wire::points::{DriveReport, DriveSpec},
 };
 
@@ -169,12 +170,6 @@ fn measure(path: &Path, is_open: bool) -> DriveReport {
     let is_left_out = path.join(NO_WAYBILL_ON_DRIVE).symlink_metadata().is_ok();
     let usable = is_open && !is_left_out && total_bytes > 0;
     DriveReport { path: path.display().to_string(), free_bytes, total_bytes, usable }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

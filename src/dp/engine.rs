@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     SiteEnd,
     catalog::{Catalog, Job, Record, Wanted},
-    drives::{Drives, chain},
+    drives::Drives,
     look, report,
     serve::{self, Indexes},
     store::{Store, StoreError},
@@ -29,6 +29,7 @@ use super::{
 use crate::{
     clock,
     content::Digest,
+    model::causes::chain,
     wire::points::{Assignment, VersionRef},
 };
 

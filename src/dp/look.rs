@@ -3,13 +3,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{
-    drives::chain,
-    engine::{Shared, accept, idle},
-};
+use super::engine::{Shared, accept, idle};
 use crate::{
     content::Published,
-    model::identity::ObjectName,
+    model::{causes::chain, identity::ObjectName},
     wire::points::{DriveSpec, VersionRef},
 };
 

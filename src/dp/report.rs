@@ -4,9 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{drives::chain, engine::Shared, messages, store::StoreError};
+use super::{engine::Shared, messages, store::StoreError};
 use crate::{
-    model::message::StatusMessage,
+    model::{causes::chain, message::StatusMessage},
     wire::{
         points::PointReport,
         status::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX},

@@ -145,6 +145,6 @@ fn open_whole(directory: &Path, path: &SafePath, size_bytes: u64) -> Result<File
 }
 
 fn unwell(error: &dyn std::error::Error) -> Response {
-    tracing::warn!(error = %super::drives::chain(error), "content that should be here cannot be served");
+    tracing::warn!(error = %crate::model::causes::chain(error), "content that should be here cannot be served");
     (StatusCode::SERVICE_UNAVAILABLE, "not well here; try another distribution point\n").into_response()
 }

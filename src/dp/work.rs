@@ -9,7 +9,6 @@ use std::{
 
 use super::{
     catalog::{Record, Wanted},
-    drives::chain,
     engine::Shared,
     messages::About,
     store::{Notes, StoreError},
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     clock,
     content::{ContentError, Digest, Entry, Fault, FaultKind, Publisher, VersionKey},
-    model::{reason::Reason, state::LocationState},
+    model::{causes::chain, reason::Reason, state::LocationState},
     wire::points::VersionRef,
 };
 

@@ -134,9 +134,7 @@ pub async fn ensure_namespace(client: &Client, name: &str) -> Result<(), WriteEr
 #[must_use]
 pub fn complaints(error: &WriteError, schema: &Value, object: &Value) -> Vec<(String, String)> {
     let Some(status) = error.status() else {
-        let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
-        let causes: Vec<String> = chain.map(ToString::to_string).collect();
-        return vec![(String::new(), format!("{error}: {}", causes.join(": ")).trim_end_matches(": ").to_owned())];
+        return vec![(String::new(), crate::model::causes::chain(error))];
     };
     let causes = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty());
     let causes: Vec<_> = causes.map(|cause| (cause.field.clone(), cause.message.clone())).collect();

@@ -31,12 +31,12 @@ use super::{
     load::Loaded,
     plan_sync::{self, Facts, Guard, Plan, Why},
     revision::{Reader, Revision, RevisionError, Source},
-    state::{Declared, OwnSite, Written, bounded, chain},
+    state::{Declared, OwnSite, Written, bounded},
     told::{News, Told},
     turn::Turn,
     watch::Changes,
 };
-use crate::clock;
+use crate::{clock, model::causes::chain};
 
 /// How often everything is compared even if nothing happened.
 pub const RESYNC: Duration = Duration::from_secs(600);

@@ -1,5 +1,6 @@
 //! Plain types everyone shares: identities, schedules, reasons, states. Serde only; no I/O, no clock.
 
+pub mod causes;
 pub mod duration;
 pub mod identity;
 pub mod message;

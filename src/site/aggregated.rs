@@ -23,7 +23,7 @@ use crate::{
         ApiServer,
         front_proxy::{FrontProxy, NoFrontProxy, PUBLISHED, PUBLISHED_IN},
     },
-    gitops::state::chain,
+    model::causes::chain,
     transport::{
         authorities::CallersAuthorities,
         tls::{ServerTls, ServingCertificate, TlsError},

@@ -122,8 +122,7 @@ impl SnapshotError {
         {
             return self.to_string();
         }
-        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
-        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+        crate::model::causes::chain(self)
     }
 }
 
