@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     api_level::{ADMIN, RealApi, User},
     chart, require,
-    tenure::site::{Instance, Place},
+    tenure::site::Place,
 };
 
 /// May write what is in the namespace `web`, and nothing else.
@@ -61,9 +61,7 @@ fn a_team_of_a_fresh_namespace_reaches_nobody_and_then_exactly_whom_it_is_grante
     let Some(helm) = require::program("helm") else { return };
     let api = RealApi::start().unwrap();
     let place = Place::new(&api);
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let site = place.serve();
     let _machines = ["web", "db"].map(|team| place.join(&site, team, &json!({"team": team})));
     let (team, owner) = place.block_on(async {
         let admin = api.client(&ADMIN, "default").await;

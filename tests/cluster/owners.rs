@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api_level::{ADMIN, RealApi},
-    tenure::site::{Instance, Place},
+    tenure::site::Place,
 };
 
 /// The field managers of the tools, and an annotation by which each knows its own.
@@ -94,9 +94,7 @@ fn foreign_fields(object: &DynamicObject) -> Vec<String> {
 fn what_a_gitops_tool_applies_is_its_own_and_applied_again_changes_nothing() {
     let Some(api) = RealApi::start() else { return };
     let place = Place::new(&api);
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let site = place.serve();
     let _machine = place.join(&site, "machine", &json!({}));
     let client = place.block_on(api.client(&ADMIN, "default"));
     for (version, (owner, annotation)) in (1..).zip(OWNERS) {

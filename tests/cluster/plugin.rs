@@ -126,9 +126,7 @@ fn the_verbs_reach_a_site_beside_a_cluster_as_who_the_cluster_lets_them_be() {
     let Some(helm) = require::program("helm") else { return };
     let api = RealApi::start().unwrap();
     let place = Place::new(&api);
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let site = place.serve();
     place.block_on(people(&api, &helm));
     let Some(ann) = Kubectl::new(&api, &site, &ANN) else { return };
     let bob = Kubectl::new(&api, &site, &BOB).unwrap();

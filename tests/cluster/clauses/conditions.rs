@@ -15,10 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{KINDS, condition, name_of};
-use crate::{
-    api_level::RealApi,
-    tenure::site::{Instance, Place},
-};
+use crate::{api_level::RealApi, tenure::site::Place};
 
 /// What kstatus takes an object for.
 fn kstatus(object: &Value) -> &'static str {
@@ -138,9 +135,7 @@ fn every_state_that_objects_go_through_is_one_that_kstatus_reads_as_it_is_meant(
         );
     }
 
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let site = place.serve();
     let is = |kind: &str, name: &str, state: &str| {
         place.until(&format!("{kind} {name} is {state}"), || kstatus(&place.object(kind, name)) == state);
     };

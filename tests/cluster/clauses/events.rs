@@ -9,7 +9,7 @@ use serde_json::json;
 use super::condition;
 use crate::{
     api_level::{ADMIN, RealApi},
-    tenure::site::{Instance, Place},
+    tenure::site::Place,
 };
 
 const ROUNDS: i32 = 3;
@@ -19,9 +19,7 @@ fn events_tell_of_transitions_once_and_count_repetitions_and_none_is_about_a_cli
     let Some(api) = RealApi::start() else { return };
     let place = Place::new(&api);
     place.source(1);
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let site = place.serve();
     place.declare();
     let clients = ["client-1", "client-2", "client-3"];
     let _agents = clients.map(|name| place.join(&site, name, &json!({})));

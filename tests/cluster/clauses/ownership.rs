@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{KINDS, condition, name_of};
-use crate::{
-    api_level::RealApi,
-    tenure::site::{Instance, Place},
-};
+use crate::{api_level::RealApi, tenure::site::Place};
 
 /// The paths of a managed set: `f:status`, and of the rest one more level, as `f:metadata f:finalizers`.
 fn paths(fields: &Value) -> Vec<String> {
@@ -28,9 +25,7 @@ fn the_site_owns_status_and_its_finalizer_under_one_name_and_nothing_that_users_
     let Some(api) = RealApi::start() else { return };
     let place = Place::new(&api);
     place.source(1);
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let site = place.serve();
     place.declare();
     place.apply("ClientAgentConfig", "main", &json!({"enabled": true}));
     let _agent = place.join(&site, "client", &json!({}));

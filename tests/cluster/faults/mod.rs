@@ -173,9 +173,7 @@ fn a_restart_into_an_old_list_removes_nothing() {
         assert_eq!(site.exit_code(), Some(0));
     }
     proxy.set(Faults::default());
-    let mut site = Instance::start(&place, "first", &[]);
-    site.until_it_serves();
-    place.switch_to(&site);
+    let _site = place.serve();
     place.declare();
     place.source(2);
     place.until_lines(&["ran 1", "ran 2"]);

@@ -19,9 +19,7 @@ fn a_copy_of_the_volume_takes_over_and_the_first_one_may_not_act_any_more() {
     let Some(api) = RealApi::start() else { return };
     let place = Place::new(&api);
     place.source(1);
-    let mut first = Instance::start(&place, "first", &[]);
-    first.until_it_serves();
-    place.switch_to(&first);
+    let mut first = place.serve();
     place.declare();
     let _agent = place.join(&first, "client", &json!({}));
     place.until_lines(&["ran 1"]);

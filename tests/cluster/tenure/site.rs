@@ -165,6 +165,14 @@ impl Place {
         assert!(done.success());
     }
 
+    /// The first instance, which serves and which machines reach.
+    pub(crate) fn serve(&self) -> Instance<'_> {
+        let mut site = Instance::start(self, "first", &[]);
+        site.until_it_serves();
+        self.switch_to(&site);
+        site
+    }
+
     /// Machines reach this instance from now on; what they had with another one is cut.
     pub(crate) fn switch_to(&self, instance: &Instance<'_>) {
         let mut switch = self.switch.lock().unwrap();
