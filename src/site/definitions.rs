@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     api::{self, GROUP},
@@ -14,6 +14,9 @@ use crate::{
 
 /// A server that takes longer is not waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// While definitions are being applied the server shows nothing of their group for a moment: it is asked so often, so far apart.
+const LOOKS: usize = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Says in the log which definitions are older than this program, and the remedy.
 pub(super) async fn look(client: &kube::Client) {
@@ -34,9 +37,18 @@ pub(super) async fn look(client: &kube::Client) {
 
 /// What the cluster's definitions lack, by their names. One that is missing as a whole is for its watch to tell.
 async fn behind(client: &kube::Client) -> Result<BTreeMap<String, Vec<String>>, kube::Error> {
-    let request = http::Request::get(format!("/openapi/v3/apis/{GROUP}/v1alpha1")).body(Vec::new());
-    let document: Value = client.request(request.map_err(kube::Error::HttpError)?).await?;
-    Ok(compare(&document))
+    let mut looks = 1;
+    loop {
+        let request = http::Request::get(format!("/openapi/v3/apis/{GROUP}/v1alpha1")).body(Vec::new());
+        match client.request(request.map_err(kube::Error::HttpError)?).await {
+            Ok(document) => return Ok(compare(&document)),
+            Err(kube::Error::Api(refused)) if refused.code == 404 && looks < LOOKS => {
+                looks += 1;
+                sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn compare(document: &Value) -> BTreeMap<String, Vec<String>> {
