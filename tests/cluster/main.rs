@@ -20,6 +20,7 @@ mod grants;
 mod health;
 mod hooks;
 mod kubectl;
+mod kustomize;
 mod left_behind;
 mod node;
 mod owners;

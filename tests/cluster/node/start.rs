@@ -71,6 +71,11 @@ impl Node {
         started.unwrap_or_else(|error| panic!("the node did not start again: {error}"));
     }
 
+    /// As a machine that is gone for good: its `kubelet` says nothing any more.
+    pub(crate) fn fall_silent(&self) {
+        assert_eq!(self.kill_all("kubelet"), 1);
+    }
+
     /// Kills the node's processes of this program, and no others of the machine; how many there were.
     fn kill_all(&self, program: &str) -> usize {
         let runs_here = |process: &Path| {

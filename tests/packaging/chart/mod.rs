@@ -1,6 +1,7 @@
 //! The chart as the real helm renders it. What the objects do in a cluster is the node's test.
 
 mod accounts;
+mod kustomize;
 mod metrics;
 mod network;
 mod pods;
@@ -36,8 +37,12 @@ impl Helm {
 
     /// The objects of the chart with these values (`a.b=json`), hooks included, or what helm says against them.
     fn render(&self, values: &[&str]) -> Result<Vec<Value>, String> {
+        self.render_in(NAMESPACE, values)
+    }
+
+    fn render_in(&self, namespace: &str, values: &[&str]) -> Result<Vec<Value>, String> {
         let mut command = Command::new(&self.0);
-        command.args(["template", RELEASE]).arg(folder()).args(["--namespace", NAMESPACE]);
+        command.args(["template", RELEASE]).arg(folder()).args(["--namespace", namespace]);
         for value in values {
             command.args(["--set-json", value]);
         }

@@ -1,4 +1,5 @@
-//! What happens to volumes and nodes: one is full, another one is mounted, the machine loses its power. Nothing runs twice.
+//! What happens to volumes and nodes: one is full, another one is mounted, the machine loses its power, and at last it is gone for
+//! good. Nothing runs twice, and no namespace hangs.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ impl Site {
 }
 
 #[test]
-fn a_full_volume_another_volume_and_a_loss_of_power_repeat_and_forget_nothing() {
+fn volumes_and_power_that_fail_repeat_and_forget_nothing_and_a_machine_that_is_gone_holds_nothing() {
     let mut volume = PathBuf::new();
     let prepare = |node: &Node, path: &Path| {
         small(node, path);
@@ -98,4 +99,19 @@ fn a_full_volume_another_volume_and_a_loss_of_power_repeat_and_forget_nothing() 
     site.run("fifth");
     let starts: Vec<String> = site.noted().into_iter().filter(|line| line.ends_with("starts")).collect();
     assert_eq!(starts, ["first starts", "second starts", "third starts", "fourth starts", "fifth starts"]);
+
+    // The machine is gone: no pod of it ends for Kubernetes, no hook can run, and yet no namespace waits for the server.
+    site.node.fall_silent();
+    site.kill();
+    site.node.kubectl(&["delete", "namespace", "web", "--wait=false"]).unwrap();
+    let said = site.release_by_plugin(&["--timeout=10s"]).unwrap();
+    for expected in ["its pod has not said that it did", "finalizers taken off 5 packages"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    site.node.kubectl(&["wait", "--for=delete", "namespace/web", "--timeout=120s"]).unwrap();
+    assert_eq!(
+        site.get("pod", "waybill-0", RELEASE).unwrap()["metadata"]["name"],
+        "waybill-0",
+        "nobody said that it ended"
+    );
 }

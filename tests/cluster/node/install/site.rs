@@ -183,15 +183,31 @@ impl Site {
     /// forwards, with a token that was made for the site.
     pub(super) fn plugin(&self, words: &[&str]) -> Result<String, String> {
         let directory = self.node.directory();
-        let (plugin, own) = (directory.join("kubectl-waybill"), directory.join("ann.kubeconfig"));
-        if !plugin.exists() {
-            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_waybill"), &plugin).unwrap();
+        let own = directory.join("ann.kubeconfig");
+        if !own.exists() {
             let mut config = super::json(&fs::read_to_string(directory.join("kubeconfig")).unwrap()).unwrap();
             config["users"][0]["user"]["as"] = json!("ann");
             fs::write(&own, config.to_string()).unwrap();
         }
-        let mut command = self.node.command(plugin.to_str().unwrap());
+        let mut command = self.node.command(&self.plugin_file());
         command.args(words).arg("--kubeconfig").arg(own).args(["--service-account", "web/owner"]).stdin(Stdio::null());
+        succeed(command)
+    }
+
+    /// The plugin under the name by which kubectl finds it.
+    fn plugin_file(&self) -> String {
+        let file = self.node.directory().join("kubectl-waybill");
+        if !file.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_waybill"), &file).unwrap();
+        }
+        file.into_os_string().into_string().unwrap()
+    }
+
+    /// `kubectl waybill release --all` as an administrator, on a network that reaches the API server and nothing else.
+    pub(super) fn release_by_plugin(&self, more: &[&str]) -> Result<String, String> {
+        let mut command = self.node.command(&self.plugin_file());
+        let cluster = ["--statefulset=waybill/waybill", "--kubeconfig"];
+        command.args(["release", "--all"]).args(more).args(cluster).arg(self.node.directory().join("kubeconfig"));
         succeed(command)
     }
 
