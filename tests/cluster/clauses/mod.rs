@@ -4,6 +4,7 @@
 mod conditions;
 mod definitions;
 mod events;
+mod meaning;
 mod names;
 mod ownership;
 mod pace;
