@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
-use super::{Reconciled, context::Context, error::Error};
+use super::{Reconciled, context::Context, error::Error, present};
 use crate::{
     api::{distribution::Distribution, distribution_point::DistributionPoint, package::Package},
     model::{identity::ObjectName, reason::Reason},
@@ -18,9 +18,9 @@ const CATCHES_UP: Duration = Duration::from_secs(2);
 /// Whether a package that the watch does not know is not there.
 pub(super) async fn is_gone(package: &ObjectName, ctx: &Context) -> Result<bool, Error> {
     let api = Package::api(&ctx.client, Some(&package.namespace));
-    match api.get_metadata_opt(&package.name).await.map_err(Error::api("look for a package"))? {
-        Some(_) => Err(Error::Deferred { after: CATCHES_UP }),
-        None => Ok(true),
+    match present::exists(&api, &package.name).await.map_err(Error::api("look for a package"))? {
+        true => Err(Error::Deferred { after: CATCHES_UP }),
+        false => Ok(true),
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn removals(
     }
     let points: Api<DistributionPoint> = Api::all(ctx.client.clone());
     for point in losing.into_iter().filter(|point| !facts.points.contains(*point)) {
-        if points.get_metadata_opt(point).await.map_err(Error::api("look for a distribution point"))?.is_some() {
+        if present::exists(&points, point).await.map_err(Error::api("look for a distribution point"))? {
             return Err(Error::Deferred { after: CATCHES_UP });
         }
     }

@@ -25,7 +25,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::Reconciled;
+use super::{Reconciled, present};
 use crate::{
     api::{
         FIELD_MANAGER,
@@ -246,7 +246,7 @@ async fn write(client: &Client, finding: &Finding) -> Result<(), kube::Error> {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &finding.resource),
         None => Api::all_with(client.clone(), &finding.resource),
     };
-    let Some(object) = objects.get_opt(name).await? else { return Ok(()) };
+    let Some(object) = present::find(&objects, name).await? else { return Ok(()) };
     let present: Map<String, Value> = object.data["status"].as_object().cloned().unwrap_or_default();
     let text = format!(
         "this version of Waybill cannot read it: {}; take that out, or bring the site to the version that knows it",

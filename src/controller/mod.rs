@@ -19,6 +19,7 @@ pub mod nudge;
 pub mod pace;
 pub mod package;
 mod placement;
+mod present;
 mod program;
 mod record;
 pub mod removal;

@@ -18,12 +18,11 @@ use serde_json::{Value, json};
 
 use crate::{
     api_level::{ADMIN, Authority, FRONT_PROXY, RealApi, User},
-    chart, require,
+    chart::{self, SITE},
+    require,
     tenure::site::{Instance, Place},
 };
 
-/// The site's account, with the rights that the chart gives it.
-const SITE: User = User { name: "site", group: None };
 /// Owns the fleet.
 const ANN: User = User { name: "ann@example.com", group: None };
 /// Reads what is declared.
@@ -76,17 +75,12 @@ impl<'a> Kubectl<'a> {
 
 /// Makes what the chart has for the fleet API, and gives the site's account its rights. Requests for the group go to `port`.
 async fn install(client: &Client, helm: &Path, port: u16) {
-    for mut object in chart::rendered_with(helm, &["fleetApi.enabled=true"]) {
+    let objects = chart::rendered_with(helm, &["fleetApi.enabled=true"]);
+    chart::give(client, &objects, "waybill", &SITE).await;
+    for mut object in objects {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let is_for_the_site = name == "waybill" || name == "waybill:default:waybill";
         match kind.as_str() {
-            "ClusterRole" | "Role" if is_for_the_site => chart::make(client, object).await,
-            "ClusterRoleBinding" | "RoleBinding" if is_for_the_site => {
-                object["subjects"] =
-                    json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": SITE.name}]);
-                chart::make(client, object).await;
-            }
             "Service" if name == "waybill-api" => {
                 // Services have no network here; a name is resolved by the machine.
                 object["spec"] = json!({"type": "ExternalName", "externalName": "localhost"});
@@ -168,7 +162,7 @@ fn rows_are_a_part_of_the_clusters_api_under_everybodys_own_name() {
     let api = RealApi::start_collecting().unwrap();
     let Some(kubectl) = Kubectl::of(&api) else { return };
     let port = free_port();
-    let place = Place::new(&api).through(api.kubeconfig_file(&SITE, "default"), LEASE);
+    let place = Place::new(&api).with_lease(LEASE);
     let client = place.block_on(api.client(&ADMIN, "default"));
     place.block_on(install(&client, &helm, port));
     let listen = format!("127.0.0.1:{port}");
@@ -256,7 +250,7 @@ fn an_api_service_of_another_site_is_left_alone() {
     let Some(helm) = require::program("helm") else { return };
     let api = RealApi::start().unwrap();
     let port = free_port();
-    let place = Place::new(&api).through(api.kubeconfig_file(&SITE, "default"), LEASE);
+    let place = Place::new(&api).with_lease(LEASE);
     let client = place.block_on(api.client(&ADMIN, "default"));
     place.block_on(install(&client, &helm, port));
     let listen = format!("127.0.0.1:{port}");

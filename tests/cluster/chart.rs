@@ -4,10 +4,12 @@ use std::{path::Path, process::Command};
 
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, PostParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
+
+use crate::api_level::User;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -28,7 +30,31 @@ pub(crate) fn rendered_with(helm: &Path, values: &[&str]) -> Vec<Value> {
     serde_yaml::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
 }
 
-/// Makes an object of role-based access control; in `default` if it names no other namespace.
+/// The site's account. Here it is a user, for there are no pods.
+pub(crate) const SITE: User = User { name: "site", group: None };
+
+/// Gives a user what the chart gives its account of this name.
+pub(crate) async fn give(client: &Client, objects: &[Value], account: &str, user: &User) {
+    let mut made = 0;
+    for object in objects {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        // Objects of the whole cluster carry the namespace in their names.
+        let is_of_it = name == account || name.strip_suffix(account).is_some_and(|rest| rest.ends_with(':'));
+        if !is_of_it || !["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"].contains(&kind) {
+            continue;
+        }
+        let mut object = object.clone();
+        if kind.ends_with("Binding") {
+            object["subjects"] = json!([{"apiGroup": RBAC, "kind": "User", "name": user.name}]);
+        }
+        make(client, object).await;
+        made += 1;
+    }
+    assert!(made >= 2, "the chart gives {account} nothing");
+}
+
+/// Makes an object of role-based access control, or brings it to this; in `default` if it names no other namespace.
 pub(crate) async fn make(client: &Client, object: Value) {
     let kind = object["kind"].as_str().unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(RBAC, "v1", kind));
@@ -37,7 +63,8 @@ pub(crate) async fn make(client: &Client, object: Value) {
         true => Api::all_with(client.clone(), &resource),
         false => Api::namespaced_with(client.clone(), namespace, &resource),
     };
-    api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await.unwrap();
+    let name = object["metadata"]["name"].as_str().unwrap();
+    api.patch(name, &PatchParams::apply("test"), &Patch::Apply(&object)).await.unwrap();
 }
 
 /// Makes the chart's roles for people.

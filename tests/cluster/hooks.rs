@@ -1,15 +1,12 @@
 //! The verbs that the chart's hooks run, against the real API server, as users who may what the chart gives the hooks' accounts.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::process::{Command, Output};
 
 use k8s_openapi::{
     api::apps::v1::StatefulSet, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, ResourceExt as _,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::GroupVersionKind,
     runtime::{conditions::is_deleted, wait::await_condition},
@@ -23,24 +20,6 @@ use crate::{
 
 /// Where the fields of a definition's `spec` stand.
 const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
-
-/// Gives a user what the chart, as helm renders it, gives the account of this name.
-async fn may_what_the_chart_says(client: &Client, helm: &Path, account: &str, user: &User) {
-    let mut made = 0;
-    for mut object in chart::rendered(helm) {
-        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        let is_of_it = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(account));
-        if !is_of_it || !["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"].contains(&kind.as_str()) {
-            continue;
-        }
-        if kind.ends_with("Binding") {
-            object["subjects"] = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}]);
-        }
-        chart::make(client, object).await;
-        made += 1;
-    }
-    assert!(made >= 2, "the chart gives {account} nothing");
-}
 
 fn run(api: &RealApi, user: &User, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
@@ -83,7 +62,7 @@ async fn definitions_are_widened_and_never_narrowed() {
     let Some(helm) = require::program("helm") else { return };
     let api = RealApi::start().unwrap();
     let client = api.client(&ADMIN, "default").await;
-    may_what_the_chart_says(&client, &helm, "waybill-crds", &HOOK).await;
+    chart::give(&client, &chart::rendered(&helm), "waybill-crds", &HOOK).await;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
 
     // As an older version left it, as a newer one did, and not at all.
@@ -152,7 +131,7 @@ async fn a_release_takes_our_finalizers_and_leaves_those_of_others() {
     let Some(helm) = require::program("helm") else { return };
     let api = RealApi::start().unwrap();
     let client = api.client(&ADMIN, "default").await;
-    may_what_the_chart_says(&client, &helm, "waybill-release", &HOOK).await;
+    chart::give(&client, &chart::rendered(&helm), "waybill-release", &HOOK).await;
     let sets: Api<StatefulSet> = Api::default_namespaced(client.clone());
     let set = json!({"metadata": {"name": "waybill"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}},
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});

@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) code: u64,
+    /// Refused because the user has no right to it, and not because a namespace takes nothing new any more.
+    pub(crate) has_no_right: bool,
 }
 
 /// Who asked for what, once for each request; not what was sent, which may be secret.
@@ -42,6 +44,11 @@ pub(crate) fn requests(directory: &Path) -> Vec<Request> {
     whole.lines().map(|line| request(&serde_json::from_str(line).unwrap())).collect()
 }
 
+/// What no account of ours may have asked for: whatever it has no right to, and every Secret.
+pub(crate) fn out_of_line<'a>(requests: impl IntoIterator<Item = &'a Request>) -> Vec<&'a Request> {
+    requests.into_iter().filter(|request| request.has_no_right || request.resource == "secrets").collect()
+}
+
 fn request(event: &Value) -> Request {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (resource, subresource) = (text("/objectRef/resource"), text("/objectRef/subresource"));
@@ -53,5 +60,6 @@ fn request(event: &Value) -> Request {
         namespace: text("/objectRef/namespace"),
         name: text("/objectRef/name"),
         code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
+        has_no_right: event["annotations"]["authorization.k8s.io/decision"] == "forbid",
     }
 }

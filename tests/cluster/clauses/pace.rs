@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::condition;
 use crate::{
-    api_level::{ADMIN, RealApi},
+    api_level::RealApi,
+    chart::SITE,
     faults::proxy::{Faults, Proxy},
     tenure::site::{Instance, Place},
 };
@@ -18,8 +19,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 16;
 
 fn behind(api: &RealApi) -> (Proxy, Place) {
-    let proxy = Proxy::start(api, &ADMIN);
-    let place = Place::new(api).through(proxy.kubeconfig(api), LEASE);
+    let proxy = Proxy::start(api, &SITE);
+    let place = Place::new(api).through(proxy.kubeconfig(api)).with_lease(LEASE);
     (proxy, place)
 }
 

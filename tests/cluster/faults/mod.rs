@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 use self::proxy::{Faults, Proxy};
 use crate::{
     api_level::{ADMIN, RealApi},
-    tenure::site::{Agent, Instance, Place},
+    chart::SITE,
+    tenure::{
+        Agent,
+        site::{Instance, Place},
+    },
 };
 
 /// Longer than any fault here is meant to last.
@@ -26,8 +30,8 @@ const LEASE: Duration = Duration::from_secs(15);
 const QUIET: Duration = Duration::from_secs(4);
 
 fn behind(api: &RealApi) -> (Proxy, Place) {
-    let proxy = Proxy::start(api, &ADMIN);
-    let place = Place::new(api).through(proxy.kubeconfig(api), LEASE);
+    let proxy = Proxy::start(api, &SITE);
+    let place = Place::new(api).through(proxy.kubeconfig(api)).with_lease(LEASE);
     place.source(1);
     (proxy, place)
 }

@@ -1,6 +1,8 @@
 //! One writer: of two instances of a site beside a real API server one acts, whichever was stopped, copied or started anew. The
 //! instances are processes; a machine of theirs reaches whichever is switched in, as through a Service.
 
+mod machines;
+mod rights;
 pub(crate) mod site;
 mod switch;
 
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+pub(crate) use self::machines::Agent;
 use self::site::{Instance, Place};
 use crate::api_level::RealApi;
 

@@ -13,10 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount, rbac::v1::ClusterRoleBinding};
 use kube::{
-    Api, Client, Config,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,25 +23,26 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
-    LEASE,
+    LEASE, rights,
     switch::{Switch, free_port, pass_on},
 };
-use crate::api_level::{ADMIN, RealApi};
+use crate::{
+    api_level::{ADMIN, RealApi},
+    chart::SITE,
+};
 
 /// Longest wait for anything that is expected to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 /// Where machines believe that the site is.
 const ADVERTISED: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// What names the person who invites the machine.
-const OWNER: &str = "owner";
 
 /// What instances share.
 pub(crate) struct Place {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     kubeconfig: PathBuf,
-    client: Client,
-    runtime: Runtime,
+    pub(super) client: Client,
+    pub(super) runtime: Runtime,
     port: u16,
     switch: Arc<Mutex<Switch>>,
     /// Where the objects are that a test declares.
@@ -60,20 +60,29 @@ impl Place {
         for port in [port, port + 1] {
             pass_on(TcpListener::bind((ADVERTISED, port)).unwrap(), &switch);
         }
-        let kubeconfig = api.kubeconfig_file(&ADMIN, "default");
+        runtime.block_on(rights::give(&client));
+        let kubeconfig = api.kubeconfig_file(&SITE, "default");
         let directory = api.directory().to_owned();
         fs::create_dir_all(directory.join("sources/tool")).unwrap();
         Self { directory, kubeconfig, client, runtime, port, switch, namespace: "default", lease: LEASE }
     }
 
-    /// Instances reach the API server by this kubeconfig, and their Leases last so long.
-    pub(crate) fn through(self, kubeconfig: PathBuf, lease: Duration) -> Self {
-        Self { kubeconfig, lease, ..self }
+    /// Instances reach the API server by this kubeconfig.
+    pub(crate) fn through(mut self, kubeconfig: PathBuf) -> Self {
+        self.kubeconfig = kubeconfig;
+        self
+    }
+
+    /// Leases last so long.
+    pub(crate) fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
     }
 
     /// What a test declares is in this namespace.
-    pub(crate) fn within(self, namespace: &'static str) -> Self {
-        Self { namespace, ..self }
+    pub(crate) fn within(mut self, namespace: &'static str) -> Self {
+        self.namespace = namespace;
+        self
     }
 
     /// Runs what a test asks the API server itself.
@@ -180,69 +189,6 @@ impl Place {
         for connection in switch.through.drain(..) {
             let _ = connection.shutdown(std::net::Shutdown::Both);
         }
-    }
-
-    /// A machine that joins through the switch, with labels; it ends when this is dropped.
-    pub(crate) fn join(&self, site: &Instance<'_>, name: &str, labels: &Value) -> Agent {
-        self.join_with(&self.runtime.block_on(self.join_file(site, labels)), name)
-    }
-
-    /// As [`Place::join`], with an invitation that was had elsewhere.
-    pub(crate) fn join_with(&self, file: &Value, name: &str) -> Agent {
-        let join = format!("{name}.json");
-        for (name, content) in [(&*join, file.to_string()), ("agent.json", r#"{"allowRoot": true}"#.into())] {
-            fs::write(self.directory.join(name), content).unwrap();
-            fs::set_permissions(self.directory.join(name), Permissions::from_mode(0o600)).unwrap();
-        }
-        let words = ["agent", "run", "--join", &join, "--state", name, "--config", "agent.json"];
-        Agent(spawn(self, name, &words))
-    }
-
-    /// A further distribution point of this name, which joins through the switch, or comes back; it ends when this is dropped.
-    pub(crate) fn point(&self, site: &Instance<'_>, name: &str) -> Agent {
-        let file = self.directory.join(format!("{name}.json"));
-        if !file.exists() {
-            let invited = self.runtime.block_on(self.invitation(site, json!({"role": "dp", "name": name})));
-            fs::write(&file, invited.to_string()).unwrap();
-            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-        }
-        let join = format!("{name}.json");
-        Agent(spawn(self, name, &["dp", "--join", &join, "--state", name, "--listen", "127.0.0.4:0"]))
-    }
-
-    /// An invitation of a client with labels, had as a cluster's user has it: with a token that was made for the site.
-    async fn join_file(&self, site: &Instance<'_>, labels: &Value) -> Value {
-        self.invitation(site, json!({"role": "client", "labels": labels})).await
-    }
-
-    async fn invitation(&self, site: &Instance<'_>, spec: Value) -> Value {
-        let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client.clone());
-        let account = json!({"metadata": {"name": OWNER}});
-        let made = accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await;
-        let is_new = made.is_ok();
-        let binding = json!({"metadata": {"name": OWNER},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "ServiceAccount", "name": OWNER, "namespace": "default"}]});
-        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
-        if is_new {
-            bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
-        }
-        let invite = async |audience: &str| {
-            let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [audience]}})).unwrap();
-            let token = accounts.create_token_request(OWNER, &PostParams::default(), &asked).await.unwrap();
-            let mut config = Config::new(site.endpoints()["apiUrl"].as_str().unwrap().parse().unwrap());
-            config.accept_invalid_certs = true;
-            config.auth_info.token = token.status.unwrap().token.map(Into::into);
-            let tokens =
-                ApiResource::from_gvk(&GroupVersionKind::gvk("fleet.waybill.dev", "v1alpha1", "EnrolmentToken"));
-            let tokens: Api<DynamicObject> = Api::all_with(Client::try_from(config).unwrap(), &tokens);
-            let invitation = json!({"apiVersion": "fleet.waybill.dev/v1alpha1", "kind": "EnrolmentToken", "metadata": {},
-                "spec": spec});
-            tokens.create(&PostParams::default(), &serde_json::from_value(invitation).unwrap()).await
-        };
-        let refused = invite("another-service").await.unwrap_err();
-        assert!(matches!(&refused, kube::Error::Api(status) if status.code == 401), "not made for the site: {refused}");
-        invite("waybill").await.unwrap().data["status"]["joinFile"].clone()
     }
 
     /// What a verb prints on the machine.
@@ -376,21 +322,11 @@ impl Drop for Instance<'_> {
     }
 }
 
-/// A machine's agent.
-pub(crate) struct Agent(Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn read(place: &Place, name: &str) -> String {
     fs::read_to_string(place.directory.join(format!("{name}.log"))).unwrap_or_default()
 }
 
-fn spawn(place: &Place, name: &str, words: &[&str]) -> Child {
+pub(super) fn spawn(place: &Place, name: &str, words: &[&str]) -> Child {
     let log = File::options().create(true).append(true).open(place.directory.join(format!("{name}.log"))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(words).current_dir(&place.directory).stdin(Stdio::null());

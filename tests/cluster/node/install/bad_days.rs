@@ -99,6 +99,7 @@ fn volumes_and_power_that_fail_repeat_and_forget_nothing_and_a_machine_that_is_g
     site.run("fifth");
     let starts: Vec<String> = site.noted().into_iter().filter(|line| line.ends_with("starts")).collect();
     assert_eq!(starts, ["first starts", "second starts", "third starts", "fourth starts", "fifth starts"]);
+    site.nothing_was_refused();
 
     // The machine is gone: no pod of it ends for Kubernetes, no hook can run, and yet no namespace waits for the server.
     site.node.fall_silent();

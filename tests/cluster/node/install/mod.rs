@@ -3,6 +3,7 @@
 mod bad_days;
 mod life;
 mod removal;
+mod rights;
 mod site;
 mod used;
 

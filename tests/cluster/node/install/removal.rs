@@ -43,6 +43,7 @@ fn an_uninstall_says_what_is_left_and_a_re_install_takes_up_the_claim() {
     site.offer_script("second", 0);
     site.wait_for_success("second");
     assert_eq!(site.noted(), ["first starts", "first ends", "second starts", "second ends"]);
+    site.nothing_was_refused();
 
     // Without the hook a namespace would hang; the same verb from anywhere lets it go.
     site.node.helm(&["uninstall", RELEASE, "--namespace", RELEASE, "--no-hooks", "--wait"]).unwrap();
