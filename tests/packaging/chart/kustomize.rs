@@ -40,13 +40,18 @@ fn documents(objects: &[Value]) -> String {
     format!("{HEADER}{}", written.collect::<Vec<_>>().join("---\n"))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test run's own switch")]
+fn update() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
 #[test]
 fn the_base_for_kustomize_is_what_the_chart_renders() {
     let Some(helm) = Helm::find() else { return };
     let objects = without_helm(helm.render_in("waybill", &["hooks.crds=false", "hooks.release=false"]).unwrap());
     let definitions: Vec<Value> = waybill::api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect();
     for (file, expected) in [("waybill.yaml", documents(&objects)), ("definitions.yaml", documents(&definitions))] {
-        if std::env::var_os("UPDATE").is_some() {
+        if update() {
             fs::write(base().join(file), &expected).unwrap();
         }
         let committed = fs::read_to_string(base().join(file)).unwrap_or_default();
