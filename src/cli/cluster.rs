@@ -16,13 +16,15 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// A client of that cluster.
+    /// A client of that cluster. These verbs are run by jobs, each with a time of its own: what is put off is asked again.
     ///
     /// # Errors
     /// If there is no way to it, or it cannot be used.
     pub(super) async fn client(&self) -> Result<Client> {
         install_crypto();
-        Ok(Client::try_from(kubernetes::config(self.kubeconfig.as_deref(), None).await?)?)
+        let mut config = kubernetes::config(self.kubeconfig.as_deref(), None).await?;
+        config.default_retry = true;
+        Ok(Client::try_from(config)?)
     }
 }
 

@@ -106,6 +106,7 @@ impl Way for InCluster {
         let mut config = Config::new(url);
         config.root_cert = Some(vec![authority.context("the site's status names no certificate")?.to_vec()]);
         config.auth_info.token = Some(token.into());
+        config.default_retry = false;
         Ok(Client::try_from(config)?)
     }
 }
@@ -113,10 +114,7 @@ impl Way for InCluster {
 impl InCluster {
     async fn config(&self) -> Result<Config> {
         install_crypto();
-        let mut config = kubernetes::config(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
-        // The library would ask a server that is down again for minutes, without a word to whoever waits.
-        config.default_retry = false;
-        Ok(config)
+        Ok(kubernetes::config(self.kubeconfig.as_deref(), self.context.as_deref()).await?)
     }
 
     /// Where the site serves its rows, as its object says.

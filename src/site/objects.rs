@@ -54,9 +54,7 @@ impl Cluster {
     /// Connects and waits until this instance holds the site's Lease; nothing for an embedded site.
     pub(super) async fn enter(options: &Options) -> Result<Option<Self>, SiteError> {
         let ObjectsIn::Cluster { kubeconfig, .. } = &options.objects else { return Ok(None) };
-        let mut config = kubernetes::config(kubeconfig.as_deref(), None).await?;
-        // A request that was put off is asked again by whoever asks: in between the tenure may have ended.
-        config.default_retry = false;
+        let config = kubernetes::config(kubeconfig.as_deref(), None).await?;
         let client = kube::Client::try_from(config.clone()).map_err(no_client)?;
         let holder = Holder::acquire(&client, options.name.as_deref().unwrap_or(FIRST_SITE), options.lease).await?;
         let tenure = holder.tenure();

@@ -18,9 +18,18 @@ pub struct NoWay {
 /// The way that this kubeconfig says, in this context if it is not the current one; without a kubeconfig, that of a pod's service
 /// account or of kubectl's own kubeconfig.
 ///
+/// What is put off or cannot be answered now is not asked again: the library would do that for minutes, without a word to whoever
+/// waits, and a site's tenure may have ended in between. Whoever wants that sets `default_retry`.
+///
 /// # Errors
 /// [`NoWay`], which names what was to be used.
 pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, NoWay> {
+    let mut config = read(kubeconfig, context).await?;
+    config.default_retry = false;
+    Ok(config)
+}
+
+async fn read(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, NoWay> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let Some(path) = kubeconfig else {
         let Some(context) = context else {

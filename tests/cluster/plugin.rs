@@ -201,3 +201,28 @@ fn the_verbs_reach_a_site_beside_a_cluster_as_who_the_cluster_lets_them_be() {
     let completed = printed(&ann.run(&["__complete", "waybill", "clients", "--output", ""]), 0);
     assert!(completed.starts_with("table\njson\n"), "{completed}");
 }
+
+#[test]
+fn a_site_that_may_not_ask_who_somebody_is_says_so_and_is_not_asked_again() {
+    if !require::cluster() {
+        return;
+    }
+    let Some(helm) = require::program("helm") else { return };
+    let api = RealApi::start().unwrap();
+    let place = Place::new(&api).that_may_be_refused();
+    let site = place.serve();
+    place.block_on(people(&api, &helm));
+    let Some(ann) = Kubectl::new(&api, &site, &ANN) else { return };
+    place.until("the status says where rows are served", || !place.site()["status"]["fleet"].is_null());
+    place.take_rights_away();
+    let asked = || api.requests().iter().filter(|one| one.has_no_right && one.resource == "tokenreviews").count();
+    // The API server obeys a moment later than it is told.
+    place.until("it may not", || {
+        let said = ann.waybill(&["clients"]);
+        !said.status.success()
+    });
+    let before = asked();
+    let said = refused(&ann.waybill(&["clients"]));
+    assert!(said.contains("cannot be asked who you are and what you may do"), "{said}");
+    assert_eq!(asked(), before + 1);
+}

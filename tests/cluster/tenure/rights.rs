@@ -3,7 +3,8 @@
 
 use std::thread;
 
-use kube::Client;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::{Api, Client, api::DeleteParams};
 
 use super::site::Place;
 use crate::{api_level::audit, chart, require};
@@ -14,9 +15,23 @@ pub(super) async fn give(client: &Client) {
     chart::give(client, &chart::rendered(&helm), "waybill", &chart::SITE).await;
 }
 
+impl Place {
+    /// A place whose test takes rights away.
+    pub(crate) fn that_may_be_refused(mut self) -> Self {
+        self.refusals_are_meant = true;
+        self
+    }
+
+    /// Takes the site's rights away, all but what it has in its own namespace.
+    pub(crate) fn take_rights_away(&self) {
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
+        self.runtime.block_on(bindings.delete("waybill:default:waybill", &DeleteParams::default())).unwrap();
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if thread::panicking() || self.refusals_are_meant {
             return;
         }
         let requests = audit::requests(&self.directory);

@@ -49,6 +49,7 @@ pub(crate) struct Place {
     namespace: &'static str,
     /// How long a Lease lasts here without a renewal.
     lease: Duration,
+    pub(super) refusals_are_meant: bool,
 }
 
 impl Place {
@@ -64,7 +65,8 @@ impl Place {
         let kubeconfig = api.kubeconfig_file(&SITE, "default");
         let directory = api.directory().to_owned();
         fs::create_dir_all(directory.join("sources/tool")).unwrap();
-        Self { directory, kubeconfig, client, runtime, port, switch, namespace: "default", lease: LEASE }
+        let (namespace, lease, refusals_are_meant) = ("default", LEASE, false);
+        Self { directory, kubeconfig, client, runtime, port, switch, namespace, lease, refusals_are_meant }
     }
 
     /// Instances reach the API server by this kubeconfig.
