@@ -94,7 +94,7 @@ async fn gather(client: &Client, rows: &Client) -> Result<Value> {
             let status = json!(one.status);
             json!({"name": one.name_any(), "ready": ready(&status), "reason": ready_condition(&status).map(|one| cell(one, "reason")),
                 "text": own_trouble(&status), "health": status["health"],
-                "clients": status["clients"], "sync": status["sync"], "components": status["components"],
+                "clients": status["clients"], "syncs": status["fleet"].is_null(), "sync": status["sync"], "components": status["components"],
                 "systems": status["systems"]})
         })
         .collect();
@@ -172,6 +172,8 @@ fn write(page: &Value, out: &mut impl Write) -> Result<()> {
             for_somebody(page),
         )?;
         match cell(sync, "revision").as_str() {
+            // In a cluster manifests are applied by others.
+            "" if site["syncs"] == false => {}
             "" => writeln!(out, "No revision of the manifests is applied yet")?,
             revision => writeln!(out, "Revision {}, {} objects", escaped(revision), cell(sync, "objects"))?,
         }

@@ -53,7 +53,9 @@ pub fn open_directory(
     guarded: &Guarded,
 ) -> Result<Dir, SnapshotError> {
     let not_permitted = || {
-        let roots = roots.iter().cloned().chain([base.to_owned()]).collect();
+        // What relative paths are taken from is itself a root in a cluster.
+        let base = (!roots.contains(&base.to_owned())).then(|| base.to_owned());
+        let roots = roots.iter().cloned().chain(base).collect();
         SnapshotError::NotPermitted { directory: directory.to_owned(), roots }
     };
     let path = Path::new(directory);

@@ -18,7 +18,7 @@ const NAMED: usize = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The directory lies beneath no permitted root.
-    #[error("{directory:?} is beneath no source root ({}); move it or permit its root with --source-root", Roots(.roots))]
+    #[error("{directory:?} is beneath no source root ({}); move it, or permit its root (--source-root; the chart's sources[])", Roots(.roots))]
     NotPermitted {
         /// As the package names it.
         directory: String,

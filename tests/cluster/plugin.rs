@@ -155,6 +155,7 @@ fn the_verbs_reach_a_site_beside_a_cluster_as_who_the_cluster_lets_them_be() {
     assert!(printed(&ann.waybill(&["log", "default/tool", id]), 0).contains("Succeeded"));
     let status = printed(&ann.waybill(&["status"]), 0);
     assert!(status.contains("Site main: ready True") && status.contains("default/tool"), "{status}");
+    assert!(!status.contains("revision") && !status.contains("Revision"), "nothing is synced here: {status}");
 
     // Acts say who did them: the account, and the token, which the API server's log ties to the person.
     assert!(printed(&ann.waybill(&["clients", "block", id]), 0).contains("blocked client"));
