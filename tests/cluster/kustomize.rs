@@ -31,6 +31,7 @@ fn the_base_for_kustomize_is_taken_as_it_is_and_applied_again_changes_nothing() 
         assert!(said.contains(expected), "{expected}: {said}");
     }
     let before = generations();
+    assert!(kubectl(&["get", "statefulset", "waybill", "--namespace=waybill", "--output=name"]).contains("waybill"));
     apply();
     assert_eq!(generations(), before);
 }

@@ -73,6 +73,10 @@ fn kustomize_builds_the_base_and_neither_definitions_nor_the_claim_are_pruned() 
     let mut expected: BTreeSet<String> = waybill::api::crds().into_iter().filter_map(|crd| crd.metadata.name).collect();
     expected.insert("waybill-state".to_owned());
     assert_eq!(kept.map(|object| name(object).to_owned()).collect::<BTreeSet<_>>(), expected);
+    let whole = ["Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
+    for object in objects.iter().filter(|object| !whole.contains(&object["kind"].as_str().unwrap())) {
+        assert_eq!(object["metadata"]["namespace"], "waybill", "wherever kubectl looks: {object:#}");
+    }
     let leftover = serde_json::to_string(&objects).unwrap();
     assert!(!leftover.contains("Helm") && !leftover.contains("helm.sh/chart"), "{leftover}");
 }
@@ -95,7 +99,9 @@ fn what_is_laid_over_the_base_in_the_documentation_does_what_it_says() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let objects: Vec<Value> = serde_yaml::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap();
     let container = &super::only(&objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0];
-    assert!(super::texts(&container["args"]).contains(&"--advertise=fleet.example.com"), "{container:#}");
+    // The first one is what invitations and points are told.
+    let names = super::texts(&container["args"]).into_iter().filter(|word| word.starts_with("--advertise"));
+    assert_eq!(names.collect::<Vec<_>>(), ["--advertise=fleet.example.com"]);
     assert!(container["image"].as_str().unwrap().starts_with("registry.example.com/waybill:"), "{container:#}");
     assert_eq!(super::only(&objects, "Service")["spec"]["type"], "LoadBalancer");
 }
