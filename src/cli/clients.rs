@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Way, ask, block_on, client_id, fleet, list, said},
+    connection::{Way, asked, block_on, client_id, find_client, fleet, list, no_client, said},
     out::tell,
     show::{Output, Table, cell, on_terminal},
 };
@@ -54,7 +54,7 @@ struct Listed<W: Way> {
 
 #[derive(Debug, clap::Args)]
 struct Named<W: Way> {
-    /// The client's id, or its host name if no other has it
+    /// The client's id, or its host name if no other has it; also the name of a distribution point or access point
     client: String,
     #[command(flatten)]
     site: W,
@@ -139,8 +139,12 @@ async fn show<W: Way>(site: &W, output: Output, out: &mut impl Write) -> Result<
 
 async fn act<W: Way>(action: &str, named: &Named<W>, out: &mut impl Write) -> Result<u8> {
     let client = named.site.rows().await?;
-    let id = client_id::<W>(&client, &named.client).await?;
-    let status = ask(&client, "ClientAction", None, json!({"action": action, "client": id})).await?;
+    // Points are no rows of the list; the site knows them by name.
+    let id = find_client::<W>(&client, &named.client).await?.unwrap_or_else(|| named.client.clone());
+    let status = match asked(&client, "ClientAction", None, json!({"action": action, "client": id})).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => bail!(no_client::<W>(&named.client)),
+        other => other.map_err(said)?,
+    };
     writeln!(out, "{}", cell(&status, "text"))?;
     Ok(0)
 }

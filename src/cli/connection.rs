@@ -149,11 +149,19 @@ pub(super) fn fleet(client: &Client, kind: &str, namespace: Option<&str>) -> Api
 /// # Errors
 /// What the site says.
 pub(super) async fn ask(client: &Client, kind: &str, namespace: Option<&str>, spec: Value) -> Result<Value> {
-    let object: DynamicObject = serde_json::from_value(
-        json!({"apiVersion": format!("{FLEET_GROUP}/{VERSION}"), "kind": kind, "metadata": {}, "spec": spec}),
-    )?;
-    let answered = fleet(client, kind, namespace).create(&PostParams::default(), &object).await;
-    Ok(answered.map_err(said)?.data["status"].clone())
+    asked(client, kind, namespace, spec).await.map_err(said)
+}
+
+/// As [`ask`], for who has words of his own for what the site says.
+pub(super) async fn asked(
+    client: &Client,
+    kind: &str,
+    namespace: Option<&str>,
+    spec: Value,
+) -> Result<Value, kube::Error> {
+    let object = json!({"apiVersion": format!("{FLEET_GROUP}/{VERSION}"), "kind": kind, "metadata": {}, "spec": spec});
+    let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+    Ok(fleet(client, kind, namespace).create(&PostParams::default(), &object).await?.data["status"].clone())
 }
 
 /// Objects of a listing in its order, at most `limit`.

@@ -77,6 +77,47 @@ pub fn epoch_floor(site: &str, own: &str, recorded: Option<&Recorded>, adopt: bo
     }
 }
 
+/// A Site object of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteFacts {
+    /// Its name.
+    pub name: String,
+    /// The database that serves it, as its status says; nothing if nobody does.
+    pub site_id: Option<String>,
+    /// The pod that serves it, as `namespace/name`, if it says so.
+    pub pod: Option<String>,
+    /// When it was made, and what tells those of one second apart.
+    pub made: (i64, String),
+}
+
+/// Another server has this cluster: two would undo each other's work for ever.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this cluster is served as site '{other}'{pod}, and one cluster has one site: uninstall this one; or, if that server is gone \
+     for good, `kubectl delete site {other}`"
+)]
+pub struct SecondSite {
+    /// The name of the other one.
+    pub other: String,
+    /// Its pod, in words.
+    pub pod: String,
+}
+
+/// Whether this site is the cluster's only one that is served; of two that began at once the older one is.
+///
+/// # Errors
+/// If there is another one.
+pub fn only_site(name: &str, own: &str, sites: &[SiteFacts]) -> Result<(), SecondSite> {
+    let mine = sites.iter().find(|site| site.name == name);
+    let other = sites.iter().filter(|site| site.name != name).find(|site| {
+        let is_served = site.site_id.as_ref().is_some_and(|id| id != own);
+        is_served && mine.is_none_or(|mine| site.made < mine.made)
+    });
+    let Some(other) = other else { return Ok(()) };
+    let pod = other.pod.as_ref().map(|pod| format!(" (pod {pod})")).unwrap_or_default();
+    Err(SecondSite { other: other.name.clone(), pod })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +149,27 @@ mod tests {
         assert_eq!(epoch_floor("main", "new", Some(&recorded), true), Ok(7), "above what the other one has said");
         let refused = epoch_floor("main", "new", Some(&recorded), false).unwrap_err().to_string();
         assert!(refused.contains("mount the volume that holds old") && refused.contains("--adopt"), "{refused}");
+    }
+    #[test]
+    fn a_cluster_has_one_site_and_of_two_the_older_one() {
+        let site = |name: &str, id: Option<&str>, made: i64| SiteFacts {
+            name: name.into(),
+            site_id: id.map(Into::into),
+            pod: Some(format!("{name}/waybill-0")),
+            made: (made, name.into()),
+        };
+        let main = site("main", Some("a"), 1);
+        assert_eq!(only_site("main", "a", std::slice::from_ref(&main)), Ok(()));
+        let refused = only_site("second", "b", std::slice::from_ref(&main)).unwrap_err().to_string();
+        for expected in ["as site 'main' (pod main/waybill-0)", "uninstall this one", "kubectl delete site main"] {
+            assert!(refused.contains(expected), "{refused}");
+        }
+        // Both are there: the first one goes on, the second one ends.
+        let both = [main, site("second", Some("b"), 2)];
+        assert_eq!(only_site("main", "a", &both), Ok(()));
+        assert!(only_site("second", "b", &both).is_err());
+        // What nobody serves, or this very database under its earlier name, is in nobody's way.
+        assert_eq!(only_site("second", "b", &[site("main", None, 1)]), Ok(()));
+        assert_eq!(only_site("second", "b", &[site("main", Some("b"), 1)]), Ok(()));
     }
 }

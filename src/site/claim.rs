@@ -2,8 +2,8 @@
 //! is above all that were; both are written into the object before anything is done. Decided in [`crate::plan::tenure`].
 
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::{FIELD_MANAGER, site::Site},
     db::{self, Database},
-    plan::tenure::{Recorded, epoch_floor},
+    plan::tenure::{Recorded, SiteFacts, epoch_floor, only_site},
 };
 
 /// Writes of others in between that are put up with.
@@ -24,12 +24,15 @@ const TRIES_MAX: u32 = 16;
 /// Makes this database the one that serves the site, with a new epoch, which is the answer.
 ///
 /// # Errors
-/// If the object names another database that is not to be adopted, or the object cannot be read or written.
+/// If another server has the cluster, if the object names another database that is not to be adopted, or if it cannot be read or
+/// written.
 pub(super) async fn claim(client: &Client, name: &str, database: &Database, adopt: bool) -> Result<u64, SiteError> {
     let own = database.read(db::site::read).await?.id;
     let failed = |error| SiteError::OwnObjects(Box::new(error));
-    outlast(|| ensure_own_objects(client, name)).await.map_err(failed)?;
     let sites: Api<Site> = Api::all(client.clone());
+    // Before anything is made, and once it is: two may begin at once.
+    only_site(name, &own, &outlast(|| facts(&sites)).await.map_err(failed)?)?;
+    outlast(|| ensure_own_objects(client, name)).await.map_err(failed)?;
     let mut tries = 0;
     loop {
         let site = outlast(|| sites.get(name)).await.map_err(failed)?;
@@ -46,11 +49,27 @@ pub(super) async fn claim(client: &Client, name: &str, database: &Database, adop
         });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match sites.patch_status(name, &params, &Patch::Merge(&body)).await {
-            Ok(_) => return Ok(epoch),
+            Ok(_) => {
+                only_site(name, &own, &outlast(|| facts(&sites)).await.map_err(failed)?)?;
+                return Ok(epoch);
+            }
             Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES_MAX => tries += 1,
             // Done or not, the next epoch is above it.
             Err(error) if passes(&error) && tries < TRIES_MAX => tries += 1,
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// What the cluster's Site objects say of who serves them. One that cannot be read says it all the same, for it is read loosely.
+async fn facts(sites: &Api<Site>) -> Result<Vec<SiteFacts>, kube::Error> {
+    let resource = ApiResource::erase::<Site>(&());
+    let sites: Api<DynamicObject> = Api::all_with(sites.clone().into_client(), &resource);
+    let fact = |site: DynamicObject| SiteFacts {
+        site_id: site.data["status"]["siteId"].as_str().map(str::to_owned),
+        pod: site.data["status"]["fleet"]["pod"].as_str().map(str::to_owned),
+        made: (site.creation_timestamp().map_or(0, |made| made.0.as_second()), site.uid().unwrap_or_default()),
+        name: site.name_any(),
+    };
+    Ok(sites.list(&ListParams::default()).await?.items.into_iter().map(fact).collect())
 }

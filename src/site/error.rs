@@ -9,7 +9,7 @@ use crate::{
     db::DbError,
     dp,
     gitops::{start::SourceError, sync::SyncError},
-    plan::tenure::OtherDatabase,
+    plan::tenure::{OtherDatabase, SecondSite},
     transport::{kubernetes::NoWay, serving::ServingError, tls::TlsError},
     trust::{ca::CaError, keys::KeyError},
 };
@@ -40,6 +40,9 @@ pub enum SiteError {
     /// The volume is not the site's.
     #[error(transparent)]
     OtherDatabase(#[from] OtherDatabase),
+    /// Another server has the cluster.
+    #[error(transparent)]
+    SecondSite(#[from] SecondSite),
     /// The Kubernetes API's store.
     #[error("the embedded Kubernetes API cannot be opened")]
     Api(#[from] OpenError),

@@ -144,7 +144,10 @@ fn a_point_that_was_deleted_says_so_and_joins_anew_with_what_it_holds() {
             .any(|row| row["status"]["distributionPoint"] == point && row["status"]["state"] == "Installed")
     };
     world.until("it holds the package", |world| holds(world, "dp"));
-    act(&world, "delete", "dp");
+    let words = ["clients", "delete", "dp", "--state", "site"];
+    assert_eq!(String::from_utf8(world.command(&words).output().unwrap().stdout).unwrap(), "deleted dp dp\n");
+    let nobody = world.command(&["clients", "delete", "nobody", "--state", "site"]).output().unwrap();
+    assert!(String::from_utf8(nobody.stderr).unwrap().contains("there is no client 'nobody'"));
     says(&world, "dp", &["turns this point away", "it was deleted at the site"]);
     world.stop("dp");
     let words = ["token", "create", "--role", "dp", "--name", "dp-again", "--state", "site"];

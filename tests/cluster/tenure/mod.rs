@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub(crate) use self::machines::Agent;
 use self::site::{Instance, Place};
-use crate::api_level::RealApi;
+use crate::api_level::{ADMIN, RealApi};
 
 /// How long a Lease lasts here without a renewal.
 const LEASE: Duration = Duration::from_secs(4);
@@ -86,4 +86,29 @@ fn another_volume_is_refused_with_both_ways_out_and_can_be_adopted() {
     let after = place.site()["status"].clone();
     assert_ne!(after["siteId"], before["siteId"]);
     assert!(after["epoch"].as_u64() > before["epoch"].as_u64(), "above all that the other one has said");
+}
+
+#[test]
+fn a_cluster_has_one_site_and_a_second_server_makes_and_changes_nothing() {
+    let Some(api) = RealApi::start() else { return };
+    // Each release has rights to the Lease of its own site: here one user has them to both.
+    let place = Place::new(&api).through(api.kubeconfig_file(&ADMIN, "default"));
+    place.source(1);
+    let first = place.serve();
+    place.declare();
+    let _agent = place.join(&first, "client", &json!({}));
+    place.until_lines(&["ran 1"]);
+
+    let mut second = Instance::start(&place, "second", &["--site", "second"]);
+    assert_eq!(second.exit_code(), Some(1));
+    let said = second.log();
+    assert!(said.contains("one cluster has one site") && said.contains("`kubectl delete site main`"), "{said}");
+    for kind in ["Site", "DistributionPoint"] {
+        assert!(place.object(kind, "second").is_null(), "it left a {kind}");
+    }
+    // That server being gone for good, and its Site with it, the other one is the cluster's.
+    drop(first);
+    place.block_on(place.objects("Site").delete("main", &Default::default())).unwrap();
+    let mut second = Instance::start(&place, "second", &["--site", "second"]);
+    second.until_it_serves();
 }
