@@ -210,8 +210,11 @@ pub(super) async fn find_client<W: Way>(client: &Client, given: &str) -> Result<
     if !plain {
         return Ok(None);
     }
-    if clients.get_opt(given).await.map_err(said)?.is_some() {
-        return Ok(Some(given.to_owned()));
+    match clients.get_opt(given).await {
+        Ok(Some(_)) => return Ok(Some(given.to_owned())),
+        // Who may not read machines can still ask about one by its id.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Some(given.to_owned())),
+        other => drop(other.map_err(said)?),
     }
     let named = list(&clients, &format!("status.hostname={given}"), 2).await?;
     match named.as_slice() {

@@ -77,7 +77,7 @@ pub(crate) async fn make_roles_for_people(client: &Client, helm: &Path) {
             made += 1;
         }
     }
-    assert_eq!(made, 4);
+    assert_eq!(made, 5);
 }
 
 /// Gives a user one of them, in one namespace or in all.

@@ -88,12 +88,14 @@ async fn people(api: &RealApi, helm: &Path) {
         chart::bind(&client, "waybill-view", user.name, None).await;
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "fleet");
-    for name in ["ann", "nobody"] {
+    // One account deploys in a namespace.
+    chart::bind(&client, "waybill-deployer", "system:serviceaccount:fleet:deployer", Some("default")).await;
+    for name in ["ann", "nobody", "deployer"] {
         let account = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         accounts.create(&PostParams::default(), &account).await.unwrap();
     }
     let be = json!({"apiVersion": RBAC, "kind": "Role", "metadata": {"name": "be-ann", "namespace": "fleet"}, "rules": [
-        {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["ann", "nobody"], "verbs": ["create"]}]});
+        {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["ann", "nobody", "deployer"], "verbs": ["create"]}]});
     let user = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": ANN.name}]);
     let account = json!([{"kind": "ServiceAccount", "name": "ann", "namespace": "fleet"}]);
     chart::make(&client, be).await;
@@ -180,6 +182,13 @@ fn the_verbs_reach_a_site_beside_a_cluster_as_who_the_cluster_lets_them_be() {
         said.contains("cannot list resource \"clients\"") && said.contains("system:serviceaccount:fleet:nobody"),
         "{said}"
     );
+    // Who deploys in a namespace asks why there, by the machine's id, and sees no list of machines.
+    let as_deployer = |words: &[&str]| {
+        let who = ["--server", &ann.server, "--service-account", "fleet/deployer"];
+        ann.run(&[&["waybill"], words, &who].concat())
+    };
+    assert_eq!(as_deployer(&["why", "default/tool", id]).status.code(), Some(0));
+    assert!(refused(&as_deployer(&["clients"])).contains("cannot list resource \"clients\""));
     let said = refused(&ann.waybill(&["clients", "block", "c-nobody"]));
     assert!(said.contains("`kubectl waybill clients` shows who has joined"), "{said}");
     for (words, expected) in [

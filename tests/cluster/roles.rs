@@ -14,31 +14,31 @@ const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "
 const READ: &str = "get list watch";
 const WRITE: &str = "get list watch create update patch delete deletecollection";
 
-/// What the four users may do to every resource, in the namespace of their role: viewer, packager, deployer, approver.
-const TABLE: [(&str, [&str; 4]); 21] = [
-    ("waybill.dev/packages", [READ, WRITE, READ, READ]),
-    ("waybill.dev/programs", [READ, WRITE, READ, READ]),
-    ("waybill.dev/distributions", [READ, WRITE, READ, READ]),
-    ("waybill.dev/collections", [READ, READ, WRITE, READ]),
-    ("waybill.dev/advertisements", [READ, READ, WRITE, READ]),
-    ("waybill.dev/sites", [READ, READ, READ, WRITE]),
-    ("waybill.dev/distributionpoints", [READ, READ, READ, WRITE]),
-    ("waybill.dev/clientagentconfigs", [READ, READ, READ, WRITE]),
-    ("waybill.dev/sites/status", ["", "", "", ""]),
-    ("waybill.dev/packages/status", ["", "", "", ""]),
-    ("fleet.waybill.dev/clientstatuses", ["get list", "", "", "get list"]),
-    ("fleet.waybill.dev/contentlocations", ["get list", "", "", "get list"]),
-    ("fleet.waybill.dev/distributionjobs", ["get list", "", "", "get list"]),
-    ("fleet.waybill.dev/statusmessages", ["", "", "", "get list"]),
-    ("fleet.waybill.dev/clients", ["", "", "", "get list patch delete"]),
-    ("fleet.waybill.dev/enrolmenttokens", ["", "", "", "get list create delete"]),
-    ("fleet.waybill.dev/clientactions", ["", "", "", "create"]),
-    ("fleet.waybill.dev/contentchecks", ["", "", "", "create"]),
-    ("fleet.waybill.dev/explanations", ["", "", "", "create"]),
-    ("/secrets", ["", "", "", ""]),
-    ("rbac.authorization.k8s.io/rolebindings", ["", "", "", ""]),
+/// What the users may do to every resource, in the namespace of their role: viewer, packager, deployer, reader, approver.
+const TABLE: [(&str, [&str; 5]); 21] = [
+    ("waybill.dev/packages", [READ, WRITE, READ, READ, READ]),
+    ("waybill.dev/programs", [READ, WRITE, READ, READ, READ]),
+    ("waybill.dev/distributions", [READ, WRITE, READ, READ, READ]),
+    ("waybill.dev/collections", [READ, READ, WRITE, READ, READ]),
+    ("waybill.dev/advertisements", [READ, READ, WRITE, READ, READ]),
+    ("waybill.dev/sites", [READ, READ, READ, READ, WRITE]),
+    ("waybill.dev/distributionpoints", [READ, READ, READ, READ, WRITE]),
+    ("waybill.dev/clientagentconfigs", [READ, READ, READ, READ, WRITE]),
+    ("waybill.dev/sites/status", ["", "", "", "", ""]),
+    ("waybill.dev/packages/status", ["", "", "", "", ""]),
+    ("fleet.waybill.dev/clientstatuses", ["get list", "", "get list", "get list", "get list"]),
+    ("fleet.waybill.dev/contentlocations", ["get list", "get list", "get list", "get list", "get list"]),
+    ("fleet.waybill.dev/distributionjobs", ["get list", "get list", "get list", "get list", "get list"]),
+    ("fleet.waybill.dev/statusmessages", ["", "", "", "get list", "get list"]),
+    ("fleet.waybill.dev/clients", ["", "", "", "get list", "get list patch delete"]),
+    ("fleet.waybill.dev/enrolmenttokens", ["", "", "", "", "get list create delete"]),
+    ("fleet.waybill.dev/clientactions", ["", "", "", "", "create"]),
+    ("fleet.waybill.dev/contentchecks", ["", "", "", "", "create"]),
+    ("fleet.waybill.dev/explanations", ["", "", "create", "create", "create"]),
+    ("/secrets", ["", "", "", "", ""]),
+    ("rbac.authorization.k8s.io/rolebindings", ["", "", "", "", ""]),
 ];
-const USERS: [&str; 4] = ["viewer", "packager", "deployer", "approver"];
+const USERS: [&str; 5] = ["viewer", "packager", "deployer", "reader", "approver"];
 
 /// Whether a user may; in all namespaces for an empty one.
 async fn may(client: &Client, user: &str, what: &str, verb: &str, namespace: &str) -> bool {
@@ -63,7 +63,7 @@ async fn each_role_may_what_the_table_says_where_it_is_bound_and_nothing_else() 
     let namespace = json!({"metadata": {"name": "web"}});
     namespaces.create(&PostParams::default(), &serde_json::from_value(namespace).unwrap()).await.unwrap();
     chart::make_roles_for_people(&client, &helm).await;
-    for user in ["viewer", "packager", "deployer"] {
+    for user in ["viewer", "packager", "deployer", "reader"] {
         let role = if user == "viewer" { "waybill-view".to_owned() } else { format!("waybill-{user}") };
         chart::bind(&client, &role, user, Some("web")).await;
     }

@@ -153,9 +153,21 @@ fn users_roles_divide_the_kinds_and_only_reading_is_aggregated() {
         let kinds: Vec<String> = kinds.iter().map(|kind| format!("waybill.dev/{kind}")).collect();
         table(read, &kinds.iter().map(|kind| (kind.as_str(), write)).collect::<Vec<_>>())
     };
-    expect(role(&objects, "ClusterRole", "waybill-packager"), &writes(&["packages", "programs", "distributions"]));
-    expect(role(&objects, "ClusterRole", "waybill-deployer"), &writes(&["collections", "advertisements"]));
-    let mut approver = writes(&["sites", "distributionpoints", "clientagentconfigs"]);
+    let with = |mut role: BTreeMap<String, BTreeSet<String>>, fleet: &[(&str, &str)]| {
+        for (row, verbs) in fleet {
+            role.insert(format!("fleet.waybill.dev/{row}"), verbs.split(' ').map(str::to_owned).collect());
+        }
+        role
+    };
+    let places = [("contentlocations", "get list"), ("distributionjobs", "get list")];
+    let outcome = [&places[..], &[("clientstatuses", "get list"), ("explanations", "create")]].concat();
+    let everything = [&outcome[..], &[("clients", "get list"), ("statusmessages", "get list")]].concat();
+    let packager = with(writes(&["packages", "programs", "distributions"]), &places);
+    let deployer = with(writes(&["collections", "advertisements"]), &outcome);
+    expect(role(&objects, "ClusterRole", "waybill-packager"), &packager);
+    expect(role(&objects, "ClusterRole", "waybill-deployer"), &deployer);
+    expect(role(&objects, "ClusterRole", "waybill-reader"), &with(writes(&[]), &everything));
+    let approver = writes(&["sites", "distributionpoints", "clientagentconfigs"]);
     let fleet = [
         ("clientactions", "create"),
         ("contentchecks", "create"),
@@ -167,11 +179,7 @@ fn users_roles_divide_the_kinds_and_only_reading_is_aggregated() {
         ("distributionjobs", "get list"),
         ("statusmessages", "get list"),
     ];
-    for (row, verbs) in fleet {
-        let verbs = verbs.split(' ').map(str::to_owned).collect();
-        approver.insert(format!("fleet.waybill.dev/{row}"), verbs);
-    }
-    expect(role(&objects, "ClusterRole", "waybill-approver"), &approver);
+    expect(role(&objects, "ClusterRole", "waybill-approver"), &with(approver, &fleet));
 
     expect(role(&objects, "Role", "waybill-connect"), &table("", &[("/pods/portforward:waybill-0", "create get")]));
 

@@ -41,6 +41,8 @@ fn values_that_cannot_be_meant_are_refused() {
         (r#"image.digest="latest""#, "/image/digest"),
         (r#"site.name="Main Site""#, "/site/name"),
         (r#"site.advertise=["https://fleet.example.com:7444"]"#, "/site/advertise/0"),
+        (r#"site.advertise=["fleet.example.com:7444"]"#, "/site/advertise/0"),
+        (r#"site.log="bogus=zzz""#, "/site/log"),
         (r#"service.type="NodePort""#, "/service/type"),
         (r#"persistence.size="much""#, "/persistence/size"),
         (r#"sources=[{"name":"../etc","claim":"c"}]"#, "/sources/0/name"),
