@@ -188,6 +188,7 @@ fn silent(advertisement: &ObjectName, client: &str) -> StatusRow {
         attempts: 0,
         user: None,
         output: None,
+        rerun_tokens: None,
     }
 }
 
