@@ -38,13 +38,7 @@ impl Reconciled for Advertisement {
         if outcome.is_none() && self.status.as_ref().is_none_or(|status| status.observed.conditions.is_empty()) {
             return Err(Error::Deferred { after: EVALUATION_WAIT });
         }
-        let collection = ObjectName::new(&name.namespace, &self.spec.collection);
-        let targets = match evaluated.memberships.get(&collection) {
-            Some(Ok(membership)) if !is_refused(outcome.as_ref()) => {
-                evaluated.targets(&name.namespace, &membership.members).unwrap_or_default()
-            }
-            _ => BTreeSet::new(),
-        };
+        let targets = evaluated.targeted(&name, &self.spec.collection);
         let record = match outcome {
             Some(Outcome::Offered { record, .. }) => Some(record),
             _ => None,
@@ -89,12 +83,6 @@ impl Reconciled for Advertisement {
         }
         Ok(report)
     }
-}
-
-/// Whether what the Site grants the namespace keeps the advertisement from every client, also if that took the program to tell.
-fn is_refused(outcome: Option<&Outcome>) -> bool {
-    use Reason::{NamespaceNotGranted, RunAsNotGranted, TooManyClients};
-    matches!(outcome, Some(Outcome::Stalled(NamespaceNotGranted | RunAsNotGranted | TooManyClients, _)))
 }
 
 fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readiness {
