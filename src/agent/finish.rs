@@ -73,6 +73,7 @@ impl Run {
 
     fn about(&self) -> About {
         About::of(&self.past.advertisement, &self.past.key.program, Some(self.past.source_version))
+            .on(&self.past.key.occurrence)
             .by(self.user.as_deref())
             .for_dependency(self.for_dependency)
     }
@@ -89,7 +90,8 @@ impl Run {
         let now = clock::now();
         let visible = |offer: &&Offer| offer.program == *program && offer.start.is_none_or(|start| start <= now);
         for offer in offers.iter().filter(visible) {
-            let own = About::of(&offer.advertisement, program, Some(self.past.source_version));
+            let own =
+                About::of(&offer.advertisement, program, Some(self.past.source_version)).on(&self.past.key.occurrence);
             reports.push(report(own));
         }
         Ok(reports)

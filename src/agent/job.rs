@@ -42,6 +42,7 @@ pub(super) struct Job {
 impl Job {
     fn about(&self) -> About {
         About::of(&self.offer.advertisement, &self.start.program, Some(self.record.source_version))
+            .on(&self.start.occurrence)
             .by(self.start.request.as_ref().map(|request| request.user.as_str()))
             .for_dependency(self.start.for_dependency)
     }

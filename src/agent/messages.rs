@@ -9,12 +9,13 @@ use crate::{
     model::{
         identity::{ObjectName, ProgramIdentity},
         message::{
-            ADVERTISEMENT, Component, EXIT_CODE, MessageType, OUTPUT, PACKAGE, PROGRAM, SOURCE_VERSION, Severity,
-            StatusMessage, USER,
+            ADVERTISEMENT, Component, EXIT_CODE, MessageType, OCCASION, OUTPUT, PACKAGE, PROGRAM, RERUN_TOKEN,
+            SOURCE_VERSION, Severity, StatusMessage, USER,
         },
         reason::Reason,
         state::RunState,
     },
+    plan::run::Occurrence,
     wire::{policy::Offer, status::MESSAGE_BYTES_MAX},
 };
 
@@ -60,6 +61,16 @@ impl About {
     #[must_use]
     pub fn for_dependency(mut self, for_dependency: bool) -> Self {
         self.for_dependency = for_dependency;
+        self
+    }
+
+    /// Says what the program was started for: the site counts on it to know who has run a new rerun token.
+    #[must_use]
+    pub fn on(mut self, occurrence: &Occurrence) -> Self {
+        self.attributes.insert(OCCASION.to_owned(), occasion(occurrence).to_owned());
+        if let Occurrence::Token(token) = occurrence {
+            self.attributes.insert(RERUN_TOKEN.to_owned(), token.clone());
+        }
         self
     }
 
@@ -158,6 +169,19 @@ impl About {
         };
         fit(&mut message);
         message
+    }
+}
+
+/// What a run was made for, in words.
+#[must_use]
+pub const fn occasion(occurrence: &Occurrence) -> &'static str {
+    match occurrence {
+        Occurrence::Once => "assigned",
+        Occurrence::At(_) => "scheduled",
+        Occurrence::Token(_) => "rerun token",
+        Occurrence::Version(_) => "new version",
+        Occurrence::Program(_) => "changed program",
+        Occurrence::Request(_) => "user",
     }
 }
 

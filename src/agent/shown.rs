@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::socket::{Answer, OfferView, occasion};
+use super::{
+    messages::occasion,
+    socket::{Answer, OfferView},
+};
 use crate::{model::state::RunState, plan::run::PastRun};
 
 /// Heads of the columns of [`offer_row`].
@@ -47,7 +50,7 @@ pub fn run_row(run: &PastRun) -> [String; 6] {
         run.key.program.program.clone(),
         run.source_version.to_string(),
         run.state.as_str().to_owned(),
-        occasion(run).to_owned(),
+        occasion(&run.key.occurrence).to_owned(),
     ]
 }
 

@@ -33,7 +33,7 @@ use crate::{
     clock,
     content::private,
     model::{reason::Reason, schedule::Assignment, state::RunState},
-    plan::run::{Occurrence, PastRun},
+    plan::run::PastRun,
     wire::policy::Offer,
 };
 
@@ -332,19 +332,6 @@ fn user_name(uid: u32) -> String {
         (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
     });
     entry.map_or_else(|| format!("uid {uid}"), |name| format!("{name} ({uid})"))
-}
-
-/// Why a run was made, in words.
-#[must_use]
-pub fn occasion(run: &PastRun) -> &'static str {
-    match run.key.occurrence {
-        Occurrence::Once => "assigned",
-        Occurrence::At(_) => "scheduled",
-        Occurrence::Token(_) => "rerun token",
-        Occurrence::Version(_) => "new version",
-        Occurrence::Program(_) => "changed program",
-        Occurrence::Request(_) => "user",
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{
     access::{Action, User},
     failure::Failure,
 };
-use crate::content::digest::Digest;
+use crate::{content::digest::Digest, transport::kubernetes::in_words};
 
 /// Whom a token must be meant for: one that was made for the API server itself, or for another service, is not taken.
 pub const AUDIENCE: &str = "waybill";
@@ -136,7 +136,7 @@ impl Delegated {
         };
         match asked {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(unasked(error.to_string())),
+            Ok(Err(error)) => Err(unasked(in_words(&error))),
             Err(_) => Err(unasked(format!("no answer in {} s", ASKED_MAX.as_secs()))),
         }
     }

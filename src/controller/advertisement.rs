@@ -15,7 +15,7 @@ use crate::{
     db::{records, status, summaries},
     model::{identity::ObjectName, reason::Reason, schedule::Assignment, state::RunState},
     plan::{
-        behind::is_behind,
+        behind::{Answered, behind},
         offer::{OfferTemplate, Outcome},
         summary::advertisement_health,
     },
@@ -38,17 +38,12 @@ impl Reconciled for Advertisement {
         if outcome.is_none() && self.status.as_ref().is_none_or(|status| status.observed.conditions.is_empty()) {
             return Err(Error::Deferred { after: EVALUATION_WAIT });
         }
-        let collection = ObjectName::new(&name.namespace, &self.spec.collection);
-        let targets = match evaluated.memberships.get(&collection) {
-            Some(Ok(membership)) if !is_refused(outcome.as_ref()) => {
-                evaluated.targets(&name.namespace, &membership.members).unwrap_or_default()
-            }
-            _ => BTreeSet::new(),
-        };
+        let targets = evaluated.targeted(&name, &self.spec.collection);
         let record = match outcome {
             Some(Outcome::Offered { record, .. }) => Some(record),
             _ => None,
         };
+        let token = template.rerun_token.clone();
         let (rows, messages, offered) = ctx
             .database
             .read(move |connection| {
@@ -57,12 +52,16 @@ impl Reconciled for Advertisement {
                     .transpose()?
                     .flatten()
                     .map(|row| row.source_version);
-                Ok((status::states(connection, &name)?, summaries::message_counts(connection, &name)?, offered))
+                Ok((
+                    status::states(connection, &name, token.as_deref())?,
+                    summaries::message_counts(connection, &name)?,
+                    offered,
+                ))
             })
             .await?;
         let now = clock::now();
         let clients = count(&targets, &rows, |state, answered| {
-            offered.is_some_and(|offered| is_behind(&template, state, answered, offered, now))
+            offered.is_some_and(|offered| behind(&template, state, answered, offered, now).is_some())
         });
         let stalled = matches!(outcome, Some(Outcome::Stalled(..)));
         let failed = usize::try_from(clients.failed + clients.unknown).unwrap_or(0);
@@ -86,12 +85,6 @@ impl Reconciled for Advertisement {
     }
 }
 
-/// Whether what the Site grants the namespace keeps the advertisement from every client, also if that took the program to tell.
-fn is_refused(outcome: Option<&Outcome>) -> bool {
-    use Reason::{NamespaceNotGranted, RunAsNotGranted, TooManyClients};
-    matches!(outcome, Some(Outcome::Stalled(NamespaceNotGranted | RunAsNotGranted | TooManyClients, _)))
-}
-
 fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readiness {
     match outcome {
         None => Readiness::Progressing(Reason::Progressing, "not looked at yet".into()),
@@ -107,11 +100,12 @@ fn readiness(advertisement: &Advertisement, outcome: Option<&Outcome>) -> Readin
 }
 
 /// Distinct clients by where they stand: every target counts once, targets without a word as NoStatus. What clients
-/// said that are targets no longer does not count. Who is done with an older version only, as `is_behind` says, waits.
+/// said that are targets no longer does not count. Who is done with an older version or rerun token only, as `is_behind` says,
+/// waits.
 fn count(
     targets: &BTreeSet<String>,
-    rows: &[(String, RunState, Option<u64>)],
-    is_behind: impl Fn(RunState, Option<u64>) -> bool,
+    rows: &[(String, RunState, Answered)],
+    is_behind: impl Fn(RunState, Answered) -> bool,
 ) -> ClientCounts {
     let mut counts = ClientCounts { targeted: number(targets.len() as u64), ..ClientCounts::default() };
     counts.no_status = counts.targeted;
@@ -179,15 +173,16 @@ mod tests {
     #[test]
     fn every_member_is_counted_once() {
         let members: BTreeSet<String> = (0..=RunState::ALL.len()).map(|number| number.to_string()).collect();
-        let row = |(number, state): (usize, &RunState)| (number.to_string(), *state, Some(10));
+        let answered = Answered { version: Some(10), token: true };
+        let row = |(number, state): (usize, &RunState)| (number.to_string(), *state, answered);
         let rows: Vec<_> = RunState::ALL.iter().enumerate().map(row).collect();
-        let rows = [rows, vec![("a former member".into(), RunState::Failed, Some(10))]].concat();
+        let rows = [rows, vec![("a former member".into(), RunState::Failed, answered)]].concat();
         let counts = count(&members, &rows, |_, _| false);
         let ClientCounts { targeted, no_status, waiting, running, succeeded, failed, unknown, not_running } = counts;
         assert_eq!(targeted, no_status + waiting + running + succeeded + failed + unknown + not_running);
         assert_eq!((targeted, no_status, failed, unknown), (17, 2, 4, 1));
         // A failure stays one until the client has answered: a new version alone mends nothing.
-        let behind = count(&members, &rows, |_, answered| answered < Some(11));
+        let behind = count(&members, &rows, |_, answered| answered.version < Some(11));
         let (succeeded, not_running, waiting) = (succeeded - 1, not_running - 1, waiting + 2);
         assert_eq!(behind, ClientCounts { succeeded, not_running, waiting, ..counts });
     }

@@ -32,7 +32,7 @@ use crate::{
     plan::{
         grants::{Granted, Refusal},
         membership::Membership,
-        offer::Compiled,
+        offer::{Compiled, Outcome},
     },
     trust::keys::SiteKey,
 };
@@ -100,6 +100,21 @@ impl Evaluated {
     pub fn targets(&self, namespace: &str, members: &BTreeSet<String>) -> Result<BTreeSet<String>, Refusal> {
         let is_admitted = |client: &&String| self.compiled.bodies.contains_key(*client);
         self.granted.of(namespace)?.targets(members.iter().filter(is_admitted))
+    }
+
+    /// The clients that an advertisement to this collection of its namespace reaches: none if what the Site grants the
+    /// namespace keeps it from every client, also if that took the program to tell.
+    #[must_use]
+    pub fn targeted(&self, advertisement: &ObjectName, collection: &str) -> BTreeSet<String> {
+        use Reason::{NamespaceNotGranted, RunAsNotGranted, TooManyClients};
+        let outcome = self.compiled.outcomes.get(advertisement);
+        if matches!(outcome, Some(Outcome::Stalled(NamespaceNotGranted | RunAsNotGranted | TooManyClients, _))) {
+            return BTreeSet::new();
+        }
+        match self.memberships.get(&ObjectName::new(&advertisement.namespace, collection)) {
+            Some(Ok(membership)) => self.targets(&advertisement.namespace, &membership.members).unwrap_or_default(),
+            _ => BTreeSet::new(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     clock,
     db::{
         jobs::{self, JobSpec, Priority},
-        locations::{self, LocationRow},
+        locations::{self, LocationRow, Wanted},
         versions::{self, PackageKey, VersionRow},
     },
     model::{identity::ObjectName, reason::Reason, state::LocationState},
@@ -139,25 +139,20 @@ fn report(distribution: &Distribution, current: Option<&VersionRow>, rows: &[Loc
     let version = current.source_version;
     let enough = summary.installed >= i64::from(distribution.spec.min_available);
     let start = placement::start_after(distribution).filter(|start| *start > clock::now());
-    let failed = rows.iter().filter(mine).find(|row| row.state == LocationState::InstallFailed);
+    let failed = failed(rows.iter().filter(mine), current);
+    let stands = format!("version {version} is on {} of {} distribution points", summary.installed, summary.targeted);
+    let stands = failed.map_or(stands.clone(), |row| {
+        format!("{stands}; {}: {}", row.point, row.detail.as_deref().unwrap_or("the copy failed"))
+    });
     let readiness = match (distribution.spec.suspend, start, enough, failed) {
         (true, ..) => Readiness::Ready(
             Reason::Suspended,
             format!("suspended; version {version} is on {} points", summary.installed),
         ),
         (false, Some(start), ..) => Readiness::Progressing(Reason::WaitingForStart, format!("starts after {start}")),
-        (false, None, true, _) => Readiness::Ready(
-            Reason::Succeeded,
-            format!("version {version} is on {} of {} distribution points", summary.installed, summary.targeted),
-        ),
-        (false, None, false, Some(row)) => Readiness::Progressing(
-            Reason::ProgressingWithRetry,
-            format!("{}: {}", row.point, row.detail.as_deref().unwrap_or("the copy failed")),
-        ),
-        (false, None, false, None) => Readiness::Progressing(
-            Reason::WaitingForDistributionPoints,
-            format!("version {version} is on {} of {} distribution points", summary.installed, summary.targeted),
-        ),
+        (false, None, true, _) => Readiness::Ready(Reason::Succeeded, stands),
+        (false, None, false, Some(_)) => Readiness::Progressing(Reason::ProgressingWithRetry, stands),
+        (false, None, false, None) => Readiness::Progressing(Reason::WaitingForDistributionPoints, stands),
     };
     let mut report = Report::new(readiness)
         .field("sourceVersion", version)
@@ -165,4 +160,81 @@ fn report(distribution: &Distribution, current: Option<&VersionRow>, rows: &[Loc
         .field("installed", summary.installed);
     report.next = start.map(|start| clock::now().duration_until(start).unsigned_abs());
     report
+}
+
+/// The point whose copy of the current version failed, rather one that gave up than one that tries again.
+fn failed<'a>(rows: impl Iterator<Item = &'a LocationRow>, current: &VersionRow) -> Option<&'a LocationRow> {
+    let of_current =
+        |row: &&LocationRow| row.wanted == Wanted::Hold && row.version.source_version == current.source_version;
+    let is_failing = |row: &&LocationRow| match row.state {
+        LocationState::InstallFailed => true,
+        LocationState::InstallRetrying => row.detail.is_some(),
+        _ => false,
+    };
+    rows.filter(of_current).filter(is_failing).min_by_key(|row| row.state != LocationState::InstallFailed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::distribution::DistributionSpec, content::digest::Digest, wire::points::VersionRef};
+
+    fn row(point: &str, source_version: u64, state: LocationState, detail: Option<&str>) -> LocationRow {
+        let package = ObjectName::new("default", "tool");
+        LocationRow {
+            point: point.to_owned(),
+            version: VersionRef { package, source_version, content: Digest::of(b"new") },
+            wanted: Wanted::Hold,
+            resend_wanted: None,
+            resend_honoured: None,
+            check_wanted: 0,
+            check_honoured: 0,
+            state,
+            detail: detail.map(str::to_owned),
+            path: None,
+            verified_at_ms: None,
+            created_ms: 0,
+            updated_ms: 0,
+        }
+    }
+
+    fn said(rows: &[LocationRow]) -> (Reason, String) {
+        let spec = serde_json::json!({"package": "tool", "distributionPoints": {"all": {}}});
+        let spec: DistributionSpec = serde_json::from_value(spec).unwrap();
+        let current = VersionRow {
+            key: PackageKey { site: "main".into(), package: ObjectName::new("default", "tool") },
+            source_version: 2,
+            content: Digest::of(b"new"),
+            size_bytes: 1,
+            files: 1,
+            created_ms: 0,
+            pinned: false,
+        };
+        let readiness = report(&Distribution::new("tool", spec), Some(&current), rows).readiness;
+        (readiness.reason(), readiness.message().to_owned())
+    }
+
+    #[test]
+    fn a_point_whose_copy_fails_is_named_with_what_it_says_also_while_it_tries_again() {
+        use LocationState::{InstallFailed, InstallPending, InstallRetrying};
+        let none = "version 2 is on 0 of 1 distribution points";
+        let full = row("edge", 2, InstallRetrying, Some("DiskFull: no drive has room"));
+        assert_eq!(
+            said(std::slice::from_ref(&full)),
+            (Reason::ProgressingWithRetry, format!("{none}; edge: DiskFull: no drive has room"))
+        );
+        let gave_up = row("hall", 2, InstallFailed, None);
+        assert!(said(&[full.clone(), gave_up]).1.ends_with("; hall: the copy failed"));
+        // With enough others it is done, and says so all the same.
+        let enough = said(&[full.clone(), row("site", 2, LocationState::Installed, None)]);
+        let text = "version 2 is on 1 of 2 distribution points; edge: DiskFull: no drive has room";
+        assert_eq!(enough, (Reason::Succeeded, text.to_owned()));
+        // What failed of an older version, what is not wanted any more, and what only takes its time is no failure.
+        let older = row("edge", 1, InstallFailed, Some("DiskFull"));
+        let unwanted = LocationRow { wanted: Wanted::Remove, ..full };
+        let pending = row("edge", 2, InstallPending, Some("Progressing: 1 of 9"));
+        for row in [older, unwanted, pending, row("edge", 2, InstallRetrying, None)] {
+            assert_eq!(said(&[row]).0, Reason::WaitingForDistributionPoints);
+        }
+    }
 }

@@ -8,7 +8,11 @@ use super::{Reconciled, context::Context, error::Error, report::Report};
 use crate::{
     api::{conditions::Readiness, distribution_point::DistributionPoint},
     clock,
-    db::{devices::SILENCE_MS_MAX, locations, points},
+    db::{
+        devices::SILENCE_MS_MAX,
+        locations::{self, LocationRow, Wanted},
+        points,
+    },
     model::{reason::Reason, state::LocationState},
 };
 
@@ -58,13 +62,25 @@ impl Reconciled for DistributionPoint {
                 Reason::DiskFull,
                 "no usable drive: each is missing, excluded by NO_WAYBILL_ON_DRIVE or below its reserve".into(),
             ),
-            Some(_) => Readiness::Ready(Reason::Succeeded, format!("holds {installed} package versions")),
+            Some(_) => Readiness::Ready(Reason::Succeeded, holds(installed, &rows)),
         };
         // Silence is no event.
         let next = point.as_ref().and_then(|point| until_silent(point.reported_ms, clock::now_unix_ms()));
         let report = Report { next, ..Report::new(readiness) };
         Ok(report.field("url", point.map(|point| point.url)).field("installed", installed).field("pending", pending))
     }
+}
+
+/// What it holds, and a copy that does not succeed.
+fn holds(installed: usize, rows: &[LocationRow]) -> String {
+    let failed = rows.iter().find(|row| {
+        row.wanted == Wanted::Hold && matches!(row.state, LocationState::InstallFailed | LocationState::InstallRetrying)
+    });
+    let trouble = failed.and_then(|row| Some((row, row.detail.as_ref()?)));
+    let trouble = trouble.map_or_else(String::new, |(row, why)| {
+        format!("; version {} of package {}: {why}", row.version.source_version, row.version.package)
+    });
+    format!("holds {installed} package versions{trouble}")
 }
 
 const fn unsettled(state: LocationState) -> bool {

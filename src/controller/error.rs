@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    api::conditions::Readiness,
-    db::DbError,
-    model::{causes, reason::Reason},
-};
+use crate::{api::conditions::Readiness, db::DbError, model::reason::Reason, transport::kubernetes::in_words};
 
 /// First pause after a transient failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -91,7 +87,7 @@ impl Error {
     /// The whole chain of causes in one line, for the log.
     #[must_use]
     pub fn chain(&self) -> String {
-        causes::chain(self)
+        in_words(self)
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     },
     clock,
     model::reason::Reason,
+    transport::kubernetes::in_words,
 };
 
 /// Objects that still have to be told that they cannot be read; of more, a later look at the whole kind tells.
@@ -206,16 +207,18 @@ impl Troubles {
             return;
         }
         self.last = Some(Instant::now());
+        let said = in_words(error);
         match refusal(error).map(|status| status.code) {
             Some(404) => tracing::error!(
                 kind,
                 "the cluster has no definition {plural}.waybill.dev: apply it (`waybill crds apply`); nothing is offered meanwhile"
             ),
             Some(403) => tracing::error!(
-                kind, %error,
+                kind,
+                error = said,
                 "this site may not list and watch {plural}.waybill.dev: its role lacks that right; nothing is offered meanwhile"
             ),
-            _ => tracing::warn!(kind, %error, "objects are not watched at the moment; tried again"),
+            _ => tracing::warn!(kind, error = said, "objects are not watched at the moment; tried again"),
         }
     }
 }
@@ -235,7 +238,7 @@ pub(super) async fn tell(client: Client, mut findings: mpsc::Receiver<Finding>) 
         let (kind, name) = (&finding.resource.kind, finding.metadata.name.as_deref().unwrap_or_default());
         tracing::warn!(%kind, object = name, error = finding.error, "an object cannot be read; all others are");
         if let Err(error) = write(&client, &finding).await {
-            tracing::warn!(%kind, object = name, %error, "it could not be told so in its status");
+            tracing::warn!(%kind, object = name, error = in_words(&error), "it could not be told so in its status");
         }
     }
 }

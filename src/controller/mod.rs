@@ -125,8 +125,14 @@ async fn step<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action
         _ => Outcome::Retried,
     };
     metrics::reconciled(&kind, ended, began.elapsed());
-    if let Err(error @ Error::Stalled { .. }) = &outcome {
-        tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), error = %error.chain(), "stalled");
+    let stall = match &outcome {
+        Err(Error::Stalled { reason, text }) => Some((*reason, text.as_str())),
+        _ => None,
+    };
+    let shown = stall.is_some_and(|(reason, text)| report::says(&*object, reason, text));
+    let turned = ctx.pace.stalls(&object.uid().unwrap_or_default(), stall, shown);
+    if let Some((_, error)) = stall.filter(|_| turned) {
+        tracing::warn!(kind = %kind, object = %object.name_any(), error, "stalled");
     }
     outcome?;
     // One that cannot be written fails like any other, and is tried ever more rarely.

@@ -47,7 +47,10 @@ impl Reconciled for Package {
         let name = ObjectName::new(self.namespace().unwrap_or_default(), self.name_any());
         if self.metadata.deletion_timestamp.is_some() {
             ctx.looks.forget(&name);
-            return removal::reconcile(self, &name, ctx).await;
+            let report = removal::reconcile(self, &name, ctx).await?;
+            let key = PackageKey { site: ctx.site.id.clone(), package: name.clone() };
+            let current = ctx.database.read(move |connection| versions::current(connection, &key)).await?;
+            return with_content(report, &name, current.as_ref(), ctx).await;
         }
         if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {
             ctx.nudge_dependants_of_package(&name);
@@ -79,14 +82,12 @@ impl Reconciled for Package {
             record::compile(self, &name, current, ctx).await?;
         }
         placement::apply(&name, ctx).await?;
-        let summary = placement::summary(&name, current, ctx).await?;
         let (reason, text) = match (self.spec.suspend, current) {
             (true, _) => (Reason::Suspended, "suspended: the source is not read".to_owned()),
             (false, Some(version)) => (Reason::Succeeded, sentence(version)),
             (false, None) => (Reason::Succeeded, "without files".to_owned()),
         };
-        let mut report = fields(Report::new(Readiness::Ready(reason, text)), current);
-        report = report.field("distribution", json!(summary));
+        let mut report = with_content(Report::new(Readiness::Ready(reason, text)), &name, current, ctx).await?;
         report.next = Some(ctx.at_latest(SOURCE_INTERVAL));
         Ok(report)
     }
@@ -109,15 +110,22 @@ fn sentence(version: &VersionRow) -> String {
     format!("version {}: {} files, {size}", version.source_version, version.files)
 }
 
-fn fields(report: Report, current: Option<&VersionRow>) -> Report {
-    let Some(version) = current else { return report };
+/// The report with what there is of the package and where it is: also of one that is being deleted, until nothing is.
+async fn with_content(
+    report: Report,
+    name: &ObjectName,
+    current: Option<&VersionRow>,
+    ctx: &Context,
+) -> Result<Report, Error> {
+    let report = report.field("distribution", json!(placement::summary(name, current, ctx).await?));
+    let Some(version) = current else { return Ok(report) };
     let date = jiff::Timestamp::from_millisecond(version.created_ms).unwrap_or_default();
-    report
+    Ok(report
         .field("sourceVersion", version.source_version)
         .field("digest", version.content.to_string())
         .field("sizeBytes", version.size_bytes)
         .field("files", version.files)
-        .field("sourceDate", date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .field("sourceDate", date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
 }
 
 /// Reads the source, unless nothing can have changed since it was read, and counts a new version if, and only if, its bytes

@@ -61,6 +61,14 @@ pub(super) fn present_fields<K: Reconciled>(object: &K) -> Map<String, Value> {
     status
 }
 
+/// Whether the object's status says that it waits for somebody, for this reason and with this sentence.
+pub(super) fn says<K: Reconciled>(object: &K, reason: Reason, text: &str) -> bool {
+    let conditions = status_of(object).remove("conditions");
+    let before: Vec<Condition> = conditions.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+    // The sentence may have been cut.
+    needs_somebody(&before).is_some_and(|one| one.reason == reason.as_str() && text.starts_with(&one.message))
+}
+
 fn status_of<K: Reconciled>(object: &K) -> Map<String, Value> {
     let value = serde_json::to_value(object).unwrap_or_default();
     value.get("status").and_then(Value::as_object).cloned().unwrap_or_default()

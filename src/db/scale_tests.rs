@@ -114,7 +114,7 @@ fn thousands_of_clients() {
 
     let editor = ObjectName::new("default", "editor");
     assert_eq!(summaries::client_states(&tx, &editor).unwrap(), [(RunState::Succeeded, CLIENTS as u64)].into());
-    assert_eq!(status::states(&tx, &editor).unwrap().len(), CLIENTS);
+    assert_eq!(status::states(&tx, &editor, Some("again")).unwrap().len(), CLIENTS);
     assert_eq!(devices::all(&tx, Role::Client).unwrap().len(), CLIENTS);
     let mut gone = 0;
     while let step @ 1.. = messages::expire(&mut tx, NOW + 1).unwrap() {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 use super::{DbError, site};
 
 /// The schema this version writes and the newest it knows.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 /// The oldest schema whose programs may open what this version writes.
 const MIN_READER: i64 = 1;
 /// The oldest schema that [`UPGRADES`] start from.
@@ -18,6 +18,7 @@ const UPGRADES: [&str; (SCHEMA - OLDEST) as usize] = [
     "ALTER TABLE inventory ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0",
     "CREATE TABLE copied_clients (
          client TEXT PRIMARY KEY REFERENCES devices (id) ON DELETE CASCADE, noticed_ms INTEGER NOT NULL)",
+    "ALTER TABLE client_status ADD COLUMN rerun_tokens TEXT",
 ];
 /// Marks the file as ours in SQLite's header ("WBsd").
 const APPLICATION_ID: i64 = 0x5742_7364;
@@ -131,13 +132,19 @@ mod tests {
         let path = directory.path().join("site.db");
         drop(open(&path).unwrap());
         let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("ALTER TABLE inventory DROP COLUMN sequence; DROP TABLE copied_clients").unwrap();
+        connection
+            .execute_batch(
+                "ALTER TABLE inventory DROP COLUMN sequence; DROP TABLE copied_clients;
+                 ALTER TABLE client_status DROP COLUMN rerun_tokens",
+            )
+            .unwrap();
         write_meta(&connection, OLDEST, MIN_READER).unwrap();
         drop(connection);
         drop(open(&path).unwrap());
         let connection = Connection::open(&path).unwrap();
         connection.query_row("SELECT count(sequence) FROM inventory", (), |row| row.get::<_, i64>(0)).unwrap();
         connection.query_row("SELECT count(*) FROM copied_clients", (), |row| row.get::<_, i64>(0)).unwrap();
+        connection.query_row("SELECT count(rerun_tokens) FROM client_status", (), |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(read_meta(&connection, "schema").unwrap(), Some(SCHEMA));
     }
 

@@ -220,6 +220,7 @@ CREATE TABLE client_status (
     output TEXT,
     outbox INTEGER NOT NULL,
     seq INTEGER NOT NULL,
+    rerun_tokens TEXT, -- JSON, newest last; NULL of a client that does not tell
     PRIMARY KEY (client, namespace, advertisement)
 );
 CREATE INDEX client_status_advertisement ON client_status (namespace, advertisement, client);

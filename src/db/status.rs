@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
     Change, DbError, Tx,
-    column::{parsed, reason, signed},
+    column::{json_opt, parsed, reason, signed},
     summaries,
 };
 use crate::model::{
@@ -16,6 +16,10 @@ use crate::model::{
     reason::Reason,
     state::RunState,
 };
+
+mod answered;
+
+pub use answered::{answered, states};
 
 /// Rows in one page of a listing at most.
 pub const PAGE_MAX: usize = 1_000;
@@ -51,6 +55,8 @@ pub struct StatusRow {
     pub user: Option<String>,
     /// The end of the last run's output, as far as the client sent it. Only [`get`] fills it: outputs are large.
     pub output: Option<String>,
+    /// The rerun tokens that its last runs were made for, newest last; `None` if it never said what a run was for.
+    pub rerun_tokens: Option<Vec<String>>,
 }
 
 /// Folds one message into the row of its client and advertisement, unless the row already stands on a later message.
@@ -125,19 +131,21 @@ fn next(
         attempts: before.as_ref().map_or(0, |row| row.attempts).saturating_add(u32::from(started)),
         user: attribute(message::USER).cloned().or_else(|| kept?.user.clone()),
         output: attribute(message::OUTPUT).cloned().or_else(|| kept?.output.clone()),
+        rerun_tokens: answered::tokens(before.and_then(|row| row.rerun_tokens), message),
     }
 }
 
 fn write(tx: &Tx, row: &StatusRow, place: (i64, u64)) -> Result<(), DbError> {
     tx.prepare_cached(
         "INSERT INTO client_status (client, namespace, advertisement, state, reason, text, time_ms, received_ms,
-             accepted_ms, program, source_version, exit_code, attempts, local_user, output, outbox, seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             accepted_ms, program, source_version, exit_code, attempts, local_user, output, outbox, seq, rerun_tokens)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
          ON CONFLICT (client, namespace, advertisement) DO UPDATE
          SET state = excluded.state, reason = excluded.reason, text = excluded.text, time_ms = excluded.time_ms,
              received_ms = excluded.received_ms, accepted_ms = excluded.accepted_ms, program = excluded.program,
              source_version = excluded.source_version, exit_code = excluded.exit_code, attempts = excluded.attempts,
-             local_user = excluded.local_user, output = excluded.output, outbox = excluded.outbox, seq = excluded.seq",
+             local_user = excluded.local_user, output = excluded.output, outbox = excluded.outbox, seq = excluded.seq,
+             rerun_tokens = excluded.rerun_tokens",
     )?
     .execute(rusqlite::params![
         row.client,
@@ -157,6 +165,7 @@ fn write(tx: &Tx, row: &StatusRow, place: (i64, u64)) -> Result<(), DbError> {
         row.output,
         place.0,
         signed(place.1),
+        row.rerun_tokens.as_ref().map(serde_json::to_string).transpose()?,
     ])?;
     Ok(())
 }
@@ -204,7 +213,7 @@ pub fn get(connection: &Connection, client: &str, advertisement: &ObjectName) ->
 /// All columns but the output, which would make a listing of ten thousand rows half a gigabyte.
 const LISTED: &str =
     "client, namespace, advertisement, state, reason, text, time_ms, received_ms, accepted_ms, program,
-    source_version, exit_code, attempts, local_user, NULL AS output";
+    source_version, exit_code, attempts, local_user, rerun_tokens, NULL AS output";
 
 /// Where every client that has said something stands with this advertisement, by client id.
 ///
@@ -216,40 +225,6 @@ pub fn of_advertisement(connection: &Connection, advertisement: &ObjectName) -> 
     ))?;
     let rows = statement.query_map((&advertisement.namespace, &advertisement.name), from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Only the states, by client id, each with the newest version that [`answered`] gives: what is counted against membership.
-///
-/// # Errors
-/// If the database cannot be read.
-pub fn states(
-    connection: &Connection,
-    advertisement: &ObjectName,
-) -> Result<Vec<(String, RunState, Option<u64>)>, DbError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT client, state, (
-             SELECT max(source_version) FROM client_status AS other
-             WHERE other.client = own.client AND other.namespace = own.namespace AND other.program = own.program
-         ) AS answered
-         FROM client_status AS own WHERE namespace = ?1 AND advertisement = ?2 ORDER BY client",
-    )?;
-    let rows = statement.query_map((&advertisement.namespace, &advertisement.name), |row| {
-        Ok((row.get("client")?, parsed(row, "state", RunState::parse)?, version(row, "answered")?))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The newest source version of a namespace's program that a client has said something of, under whatever advertisement: a
-/// program that one of them ran is not run again for another.
-///
-/// # Errors
-/// If the database cannot be read.
-pub fn answered(connection: &Connection, client: &str, namespace: &str, program: &str) -> Result<Option<u64>, DbError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT max(source_version) AS answered FROM client_status
-         WHERE client = ?1 AND namespace = ?2 AND program = ?3",
-    )?;
-    Ok(statement.query_row((client, namespace, program), |row| version(row, "answered"))?)
 }
 
 /// Those of these clients and advertisements whose program runs, as far as its client has said.
@@ -327,6 +302,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<StatusRow> {
         attempts: row.get("attempts")?,
         user: row.get("local_user")?,
         output: row.get("output")?,
+        rerun_tokens: json_opt(row, "rerun_tokens")?,
     })
 }
 

@@ -36,7 +36,7 @@ use super::{
     turn::Turn,
     watch::Changes,
 };
-use crate::{clock, model::causes::chain};
+use crate::{clock, model::causes::chain, transport::kubernetes::in_words};
 
 /// How often everything is compared even if nothing happened.
 pub const RESYNC: Duration = Duration::from_secs(600);
@@ -254,7 +254,7 @@ impl Sync {
         }
         for namespace in &plan.namespaces {
             if let Err(error) = apply::ensure_namespace(&self.client, namespace).await {
-                tracing::warn!(namespace, error = %chain(&error), "git sync could not create a namespace");
+                tracing::warn!(namespace, error = in_words(&error), "git sync could not create a namespace");
             }
         }
         for wave in &plan.apply {

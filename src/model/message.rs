@@ -16,6 +16,10 @@ pub const PROGRAM: &str = "program";
 pub const SOURCE_VERSION: &str = "sourceVersion";
 /// Attribute key: the distribution point concerned.
 pub const DISTRIBUTION_POINT: &str = "distributionPoint";
+/// Attribute key: what a program was started for, in words; agents before this key did not say it.
+pub const OCCASION: &str = "occasion";
+/// Attribute key: the rerun token that a program was started for, if that was the occasion.
+pub const RERUN_TOKEN: &str = "rerunToken";
 /// Attribute key: the exit code of a program.
 pub const EXIT_CODE: &str = "exitCode";
 /// Attribute key: the local user who started a program.

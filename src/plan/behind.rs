@@ -9,16 +9,40 @@ use crate::model::{
     state::RunState,
 };
 
-/// Whether a client in this state is due to run version `offered`, of which it has said nothing: of this program it has
-/// `answered` for an older one, under whatever advertisement.
+/// What a client has answered for of a program, under whatever advertisement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The newest version that it has said something of.
+    pub version: Option<u64>,
+    /// Whether it ran the rerun token that is offered now. True as well if there is none, or if it is a client that does not
+    /// tell what it runs for.
+    pub token: bool,
+}
+
+/// Something that a client is due to run and has not answered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// A newer version.
+    Version {
+        /// What the site offers.
+        offered: u64,
+        /// What the client has answered for.
+        answered: u64,
+    },
+    /// A new rerun token.
+    Token(String),
+}
+
+/// What a client in this state is due to run and has said nothing of: version `offered`, or the offer's rerun token, which runs
+/// it whatever the rerun rule is.
 #[must_use]
-pub fn is_behind(
+pub fn behind(
     template: &OfferTemplate,
     state: RunState,
-    answered: Option<u64>,
+    answered: Answered,
     offered: u64,
     now: Timestamp,
-) -> bool {
+) -> Option<Behind> {
     let assigned = template.assignments.iter().any(|assignment| match assignment {
         Assignment::At(at) => *at <= now,
         Assignment::AsSoonAsPossible => true,
@@ -26,14 +50,20 @@ pub fn is_behind(
     let open = !template.suspended
         && template.start.is_none_or(|start| start <= now)
         && template.expires.is_none_or(|expires| expires > now);
+    let ended = state.is_failure() || matches!(state, RunState::Succeeded | RunState::Unknown | RunState::WillNotRerun);
+    if !assigned || !open || !ended {
+        return None;
+    }
     let runs_again = match template.rerun {
-        Rerun::OncePerVersion => {
-            state.is_failure() || matches!(state, RunState::Succeeded | RunState::Unknown | RunState::WillNotRerun)
-        }
+        Rerun::OncePerVersion => true,
         Rerun::IfFailed => state.is_failure() && state != RunState::Unknown,
         Rerun::Always | Rerun::Never => false,
     };
-    assigned && open && runs_again && answered.is_some_and(|answered| answered < offered)
+    let version = answered.version.filter(|answered| runs_again && *answered < offered);
+    let token = template.rerun_token.as_ref().filter(|_| !answered.token);
+    version
+        .map(|answered| Behind::Version { offered, answered })
+        .or_else(|| token.map(|token| Behind::Token(token.clone())))
 }
 
 #[cfg(test)]
@@ -59,8 +89,15 @@ mod tests {
         }
     }
 
-    fn behind(template: &OfferTemplate, state: RunState) -> bool {
-        is_behind(template, state, Some(10), 11, at(1_000))
+    /// The offered version, and no rerun token.
+    const FIRST: Answered = Answered { version: Some(11), token: false };
+
+    fn answered(version: Option<u64>) -> Answered {
+        Answered { version, token: true }
+    }
+
+    fn is_behind(template: &OfferTemplate, state: RunState) -> bool {
+        behind(template, state, answered(Some(10)), 11, at(1_000)).is_some()
     }
 
     #[test]
@@ -74,7 +111,7 @@ mod tests {
         ];
         for (rerun, expected) in rows {
             let found = [Succeeded, Failed, Unknown, WillNotRerun, Running, Waiting]
-                .map(|state| behind(&template(rerun), state));
+                .map(|state| is_behind(&template(rerun), state));
             assert_eq!(found, expected, "{rerun:?}");
         }
     }
@@ -82,9 +119,9 @@ mod tests {
     #[test]
     fn who_answered_for_the_offered_version_or_may_not_start_it_is_not_behind() {
         let rule = template(Rerun::OncePerVersion);
-        assert!(behind(&rule, RunState::Succeeded));
-        for answered in [None, Some(11), Some(12)] {
-            assert!(!is_behind(&rule, RunState::Succeeded, answered, 11, at(1_000)), "{answered:?}");
+        assert!(is_behind(&rule, RunState::Succeeded));
+        for version in [None, Some(11), Some(12)] {
+            assert_eq!(behind(&rule, RunState::Succeeded, answered(version), 11, at(1_000)), None, "{version:?}");
         }
         let closed = [
             OfferTemplate { suspended: true, ..rule.clone() },
@@ -94,7 +131,25 @@ mod tests {
             OfferTemplate { assignments: vec![Assignment::At(at(1_001))], ..rule },
         ];
         for rule in closed {
-            assert!(!behind(&rule, RunState::Succeeded), "{rule:?}");
+            assert!(!is_behind(&rule, RunState::Succeeded), "{rule:?}");
+            let rule = OfferTemplate { rerun_token: Some("again".into()), ..rule };
+            assert_eq!(behind(&rule, RunState::Succeeded, FIRST, 11, at(1_000)), None, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_rerun_token_is_due_whatever_the_rule_is_to_everybody_who_is_through() {
+        use RunState::{Failed, Rejected, Running, Succeeded, TimedOut, Unknown, Waiting, WillNotRerun};
+        for rerun in [Rerun::OncePerVersion, Rerun::IfFailed, Rerun::Always, Rerun::Never] {
+            let template = OfferTemplate { rerun_token: Some("again".into()), ..template(rerun) };
+            let due = |state, answered| behind(&template, state, answered, 11, at(1_000));
+            for state in [Succeeded, Failed, TimedOut, Unknown, WillNotRerun] {
+                assert_eq!(due(state, FIRST), Some(Behind::Token("again".into())), "{rerun:?} {state:?}");
+                assert_eq!(due(state, answered(Some(11))), None, "{rerun:?} {state:?}");
+            }
+            for state in [Running, Waiting, Rejected] {
+                assert_eq!(due(state, FIRST), None, "{rerun:?} {state:?}");
+            }
         }
     }
 }

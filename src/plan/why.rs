@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 pub use self::run::RunFacts;
 use super::{
+    behind::Behind,
     grants::Refusal,
     offer::{Obstacle, Outcome},
 };
@@ -160,17 +161,8 @@ pub struct PolicyFacts {
     pub last_seen: Option<Timestamp>,
     /// Whether it has said something about this advertisement.
     pub spoken: bool,
-    /// What it has said is of a version before the one that it is due to run.
+    /// What it is due to run and has said nothing of.
     pub behind: Option<Behind>,
-}
-
-/// A version that a client is due to run, and the last one that it has said something of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Behind {
-    /// What the site offers.
-    pub offered: u64,
-    /// What the client has answered for.
-    pub answered: u64,
 }
 
 /// Everything the walk looks at.
@@ -206,7 +198,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> Vec<Step> {
         content(facts),
         offer(facts.outcome.as_ref()),
         policy(&facts.policy),
-        run::step_of(facts.run.as_ref(), facts.policy.behind, now),
+        run::step_of(facts.run.as_ref(), facts.policy.behind.as_ref(), now),
     ]
 }
 
@@ -356,10 +348,14 @@ fn policy(policy: &PolicyFacts) -> Step {
     let done = |text| step("policy", Standing::Ok, None, text);
     let waiting = |text| step("policy", Standing::Waiting, Some(Reason::WaitingForPolicy), text);
     match (policy.published, policy.last_seen) {
-        (Some(published), Some(seen)) if seen < published => match policy.behind {
-            Some(Behind { offered, answered }) => waiting(format!(
+        (Some(published), Some(seen)) if seen < published => match &policy.behind {
+            Some(Behind::Version { offered, answered }) => waiting(format!(
                 "the client was heard of last at {seen:.0}: the site offers version {offered} since, the client's last \
                  answer is of version {answered}; is it switched off?"
+            )),
+            Some(Behind::Token(token)) => waiting(format!(
+                "the client was heard of last at {seen:.0}: the site offers rerunToken {token} since, and the client has not \
+                 answered that offer yet; is it switched off?"
             )),
             None if policy.spoken => {
                 done(format!("the client has answered the offer; it was heard of last at {seen:.0}"))
@@ -368,7 +364,7 @@ fn policy(policy: &PolicyFacts) -> Step {
                 "the client was heard of last at {seen:.0}, before its policy of {published:.0}; is it switched off?"
             )),
         },
-        (Some(_), Some(seen)) if policy.spoken => {
+        (Some(_), Some(seen)) if policy.spoken && policy.behind.is_none() => {
             done(format!("the client has answered the offer; it was heard of last at {seen:.0}"))
         }
         (Some(_), Some(seen)) => done(format!("the client was heard of at {seen:.0}, after its policy was made")),

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     api::{self, GROUP},
     plan::definitions::missing,
+    transport::kubernetes::in_words,
 };
 
 /// A server that takes longer is not waited for.
@@ -30,7 +31,9 @@ pub(super) async fn look(client: &kube::Client) {
                 );
             }
         }
-        Ok(Err(error)) => tracing::debug!(%error, "the definitions of our kinds could not be looked at"),
+        Ok(Err(error)) => {
+            tracing::debug!(error = in_words(&error), "the definitions of our kinds could not be looked at")
+        }
         Err(_) => tracing::debug!("the definitions of our kinds were not shown in time"),
     }
 }

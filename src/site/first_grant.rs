@@ -14,6 +14,7 @@ use crate::{
     api::{FIRST_GRANT_ANNOTATION, site::Site},
     gitops::{self, state::RevisionState},
     plan::grants::{self, EVERY_NAMESPACE, first_grant},
+    transport::kubernetes::in_words,
 };
 
 /// Tries before the revision is served without.
@@ -39,7 +40,9 @@ impl FirstGrant {
         for _ in 0..TRIES_MAX {
             match self.given(state.own_site.declared).await {
                 Ok(version) => return version,
-                Err(error) => tracing::warn!(%error, "the Site could not be looked at or written; tried again"),
+                Err(error) => {
+                    tracing::warn!(error = in_words(&error), "the Site could not be looked at or written; tried again")
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }

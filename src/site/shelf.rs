@@ -12,6 +12,7 @@ use crate::{
     content::{Collected, ContentError, Digest, library::Library},
     db::{self, Database},
     model::identity::ObjectName,
+    transport::kubernetes::in_words,
 };
 
 /// How often the library is looked through. Content is young for a day, and stays so long anyway.
@@ -55,8 +56,7 @@ pub(super) async fn keep(database: Database, library: Arc<Library>, client: Clie
                 tracing::info!(files = blobs, freed_bytes, "content that no version needs left the library");
             }
             Err(error) => {
-                let error = anyhow::Error::from(error);
-                tracing::error!(error = %format!("{error:#}"), "the library was not tidied; tried again in an hour");
+                tracing::error!(error = in_words(&error), "the library was not tidied; tried again in an hour");
             }
         }
     }

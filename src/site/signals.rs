@@ -21,6 +21,7 @@ use crate::{
         undeclared::{self, Declared},
     },
     model::identity::ObjectName,
+    transport::kubernetes::in_words,
     trust::identity::Role,
 };
 
@@ -144,7 +145,7 @@ impl Signals {
             && self.stores.points.get(&ObjectRef::new(&row.name)).is_none()
             && let Err(error) = ensure_point(&self.client, &row.name).await
         {
-            tracing::error!(%error, point = %row.name, "the object of a distribution point was not made");
+            tracing::error!(error = in_words(&error), point = %row.name, "the object of a distribution point was not made");
         }
     }
 

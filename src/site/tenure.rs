@@ -28,6 +28,7 @@ use crate::{
     api::FIELD_MANAGER,
     clock,
     plan::tenure::{LeaseFacts, LeaseMove, RENEWALS, lease_move},
+    transport::kubernetes::in_words,
 };
 
 /// Pause after a request that failed, and between looks at somebody else's Lease.
@@ -157,7 +158,7 @@ impl Holder {
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "the site's Lease was not renewed; trying again");
+                    tracing::warn!(error = in_words(&error), "the site's Lease was not renewed; trying again");
                     LOOK.min(often)
                 }
                 Err(_) => {
@@ -248,7 +249,10 @@ where
         match ask().await {
             Err(error) if passes(&error) => {
                 if !told {
-                    tracing::warn!(%error, "the API server does not answer; asked again until it does");
+                    tracing::warn!(
+                        error = in_words(&error),
+                        "the API server does not answer; asked again until it does"
+                    );
                     told = true;
                 }
                 sleep(LOOK).await;

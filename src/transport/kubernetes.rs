@@ -1,11 +1,15 @@
 //! How a Kubernetes API server is reached: by a kubeconfig, or as kubectl and pods find it. What is said to it, others know.
 
-use std::path::Path;
+use std::{error::Error, path::Path};
 
 use kube::{
     Config,
     config::{KubeConfigOptions, Kubeconfig},
+    core::Status,
+    runtime::watcher,
 };
+
+use super::fault;
 
 /// There is no way to the API server, or it cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,4 +47,60 @@ async fn read(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config
     let read = Kubeconfig::read_from(path).map_err(|error| no_way(error.into()))?;
     let config = Config::from_custom_kubeconfig(read, &options).await;
     config.map_err(|error| no_way(error.into()))
+}
+
+/// What went wrong with an API server, with all that led to it, as one sentence: a refusal in the server's own words. The
+/// library says it several times over, in its own notation.
+#[must_use]
+pub fn in_words(error: &(dyn Error + 'static)) -> String {
+    let (mut causes, mut next) = (vec![error], error.source());
+    while let Some(cause) = next {
+        causes.push(cause);
+        next = cause.source();
+    }
+    let is_librarys = |cause: &&(dyn Error + 'static)| {
+        find::<kube::Error>(*cause).is_some() || find::<watcher::Error>(*cause).is_some()
+    };
+    let own = causes.iter().take_while(|cause| !is_librarys(cause)).map(ToString::to_string);
+    let refusal = causes.iter().find_map(|cause| find::<Status>(*cause));
+    let last = match (refusal, causes.iter().find(|cause| is_librarys(cause))) {
+        (Some(status), _) if status.message.is_empty() => Some(format!("{} ({})", status.reason, status.code)),
+        (Some(status), _) => Some(status.message.clone()),
+        (None, cause) => cause.map(|cause| fault::in_words(*cause)),
+    };
+    own.chain(last).collect::<Vec<_>>().join(": ")
+}
+
+/// An error of this type, boxed or not.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    error.downcast_ref::<T>().or_else(|| error.downcast_ref::<Box<T>>().map(|error| &**error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the Kubernetes API refused: write status")]
+    struct Refused(#[source] Box<kube::Error>);
+
+    #[test]
+    fn a_refusal_is_the_servers_own_sentence_under_whatever_layers() {
+        let status =
+            || Status { code: 403, reason: "Forbidden".into(), ..Status::failure("sites is forbidden", "Forbidden") };
+        let refused = || kube::Error::Api(status().boxed());
+        assert_eq!(in_words(&refused()), "sites is forbidden");
+        assert_eq!(
+            in_words(&Refused(refused().into())),
+            "the Kubernetes API refused: write status: sites is forbidden"
+        );
+        for error in [watcher::Error::InitialListFailed(refused()), watcher::Error::WatchError(status().boxed())] {
+            assert_eq!(in_words(&error), "sites is forbidden");
+        }
+        let silent = Status { message: String::new(), ..status() };
+        assert_eq!(in_words(&kube::Error::Api(silent.boxed())), "Forbidden (403)");
+        let cut = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(in_words(&watcher::Error::WatchFailed(kube::Error::ReadEvents(cut()))), "nobody listens there");
+        assert_eq!(in_words(&cut()), "connection refused");
+    }
 }

@@ -45,23 +45,27 @@ fn an_edit_of_a_packages_files_alone_is_a_new_version() {
     world.until("version 2 runs", |world| world.lines().contains_key("tool 2"));
 }
 
+/// Targeted, waiting and succeeded clients of the advertisement.
+fn counts(world: &World) -> [i64; 3] {
+    let advertisement = world.ask("GET", "/apis/waybill.dev/v1alpha1/namespaces/default/advertisements/tool", None);
+    let clients = &advertisement["status"]["clients"];
+    ["targeted", "waiting", "succeeded"].map(|count| clients[count].as_i64().unwrap_or(-1))
+}
+
+/// What `why` says of the one client, and its exit code.
+fn why(world: &World) -> (Option<i32>, String) {
+    let id = world.list("/apis/fleet.waybill.dev/v1alpha1/clients")[0]["metadata"]["name"].clone();
+    let output = world.command(&["why", "tool", id.as_str().unwrap(), "--state", "site"]).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
 #[test]
 fn a_client_that_is_off_has_not_succeeded_with_the_version_that_came_since() {
     let mut world = World::new();
     world.package("tool", 1);
     world.advertise("tool");
     world.up();
-    let advertisement = "/apis/waybill.dev/v1alpha1/namespaces/default/advertisements/tool";
-    let counts = |world: &World| {
-        let clients = world.ask("GET", advertisement, None)["status"]["clients"].clone();
-        ["targeted", "waiting", "succeeded"].map(|count| clients[count].as_i64().unwrap_or(-1))
-    };
     world.until("version 1 is told", |world| counts(world) == [1, 0, 1]);
-    let id = world.list("/apis/fleet.waybill.dev/v1alpha1/clients")[0]["metadata"]["name"].clone();
-    let why = |world: &World| {
-        let output = world.command(&["why", "tool", id.as_str().unwrap(), "--state", "site"]).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
     let (code, text) = why(&world);
     assert!(code == Some(0) && text.contains("run: ok: Succeeded with version 1"), "{text}");
     assert!(text.contains("it was heard of last at 2"), "{text}");
@@ -78,4 +82,32 @@ fn a_client_that_is_off_has_not_succeeded_with_the_version_that_came_since() {
     world.until("version 2 is told", |world| counts(world) == [1, 0, 1]);
     assert_eq!(world.lines(), [("tool 1".to_owned(), 1), ("tool 2".to_owned(), 1)].into());
     assert!(why(&world).1.contains("run: ok: Succeeded with version 2"));
+}
+
+#[test]
+fn a_client_that_is_off_has_not_succeeded_at_the_rerun_token_that_came_since() {
+    let mut world = World::new();
+    world.package("tool", 1);
+    world.advertise("tool");
+    world.up();
+    world.until("version 1 is told", |world| counts(world) == [1, 0, 1]);
+
+    world.strike("client");
+    world.offer("tool", ", rerunToken: again");
+    world.until("it waits for the token", |world| counts(world) == [1, 1, 0]);
+    let (code, text) = why(&world);
+    assert_eq!(code, Some(0), "it comes by itself: {text}");
+    assert!(text.contains("offers rerunToken again since, and the client has not answered that offer yet"), "{text}");
+    assert!(!text.contains("run: ok"), "{text}");
+
+    world.start("client");
+    world.until("the second run is told", |world| counts(world) == [1, 0, 1]);
+    assert_eq!(world.lines(), [("tool 1".to_owned(), 2)].into());
+    assert!(why(&world).1.contains("run: ok: Succeeded with version 1"));
+
+    // A token that ran before runs nothing, and keeps nobody waiting.
+    world.offer("tool", ", rerunToken: once-more");
+    world.until("the third run", |world| world.lines() == [("tool 1".to_owned(), 3)].into());
+    world.offer("tool", ", rerunToken: again");
+    world.until("all is as it was", |world| counts(world) == [1, 0, 1] && why(world).1.contains("run: ok"));
 }

@@ -159,6 +159,17 @@ fn full_points_access_points_and_clients_wait_for_room_and_hold_nobody_up() {
         all.into_iter().find(ours).map_or(Value::Null, |mut one| one["status"].take())
     };
     fleet.world.until("the site says why", |_| location().to_string().contains("DiskFull"));
+    // And so do the Distribution and the point itself, to whoever looks there first.
+    let message = |path: &str| {
+        let status = fleet.world.ask("GET", &format!("/apis/waybill.dev/v1alpha1/{path}"), None)["status"].take();
+        condition(&status, "Ready")["message"].as_str().unwrap_or_default().to_owned()
+    };
+    fleet.world.until("the distribution says where and why", |_| {
+        message("namespaces/default/distributions/tool").contains("; dp-1: DiskFull: ")
+    });
+    fleet.world.until("the point says what it has no room for", |_| {
+        message("distributionpoints/dp-1").contains("; version 2 of package default/tool: DiskFull: ")
+    });
     let tells = |one: &Value| one["reason"] == "DiskFull" && one["text"].to_string().contains("dp-1");
     fleet.world.until("a message says where", |_| fleet.messages().iter().any(tells));
     assert!(!fleet.starts().contains_key(&("client-1".to_owned(), 2)), "nothing begins that cannot be written down");

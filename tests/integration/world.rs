@@ -106,11 +106,16 @@ impl World {
 
     /// Offers the program to everybody, once for every version.
     pub(crate) fn advertise(&self, name: &str) {
+        self.offer(name, "");
+    }
+
+    /// Offers it with more of a spec.
+    pub(crate) fn offer(&self, name: &str, more: &str) {
         self.write(
             &format!("{name}-offer.yaml"),
             format!(
                 "{HEAD}: Advertisement\nmetadata: {{name: {name}}}\n\
-                 spec: {{program: {name}, collection: everybody, assignments: [{{asSoonAsPossible: {{}}}}], rerun: OncePerVersion}}\n"
+                 spec: {{program: {name}, collection: everybody, assignments: [{{asSoonAsPossible: {{}}}}], rerun: OncePerVersion{more}}}\n"
             ),
         );
         self.write(

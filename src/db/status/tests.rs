@@ -7,7 +7,8 @@ use crate::{
         fixtures::{NOW, client, message, scratch, sender},
         messages::store_batch,
     },
-    model::message::{EXIT_CODE, OUTPUT, PROGRAM, SOURCE_VERSION, USER},
+    model::message::{EXIT_CODE, OCCASION, OUTPUT, PROGRAM, RERUN_TOKEN, SOURCE_VERSION, USER},
+    plan::behind::Answered,
 };
 
 fn editor() -> ObjectName {
@@ -85,9 +86,10 @@ fn the_newest_version_that_was_answered_is_of_the_program_under_any_advertisemen
     let of = |version| [(PROGRAM, "install"), (SOURCE_VERSION, version)];
     says(&mut tx, "o", 1, RunState::Succeeded, &of("10"));
     let answered_by_all = |tx: &Tx| {
-        let listed = states(tx, &editor()).unwrap();
-        assert_eq!(listed, [("c1".to_owned(), RunState::Succeeded, answered(tx, "c1", "default", "install").unwrap())]);
-        listed[0].2
+        let listed = states(tx, &editor(), None).unwrap();
+        let alone = answered(tx, "c1", "default", "install", None).unwrap();
+        assert_eq!(listed, [("c1".to_owned(), RunState::Succeeded, alone)]);
+        listed[0].2.version
     };
     assert_eq!(answered_by_all(&tx), Some(10));
     let other = StatusMessage { time_ms: NOW + 2, ..message("viewer", RunState::Succeeded) };
@@ -99,7 +101,47 @@ fn the_newest_version_that_was_answered_is_of_the_program_under_any_advertisemen
         store_batch(&mut tx, &sender("c1"), "o", &[(seq, other)], NOW + 100).unwrap();
         assert_eq!(answered_by_all(&tx), Some(if program == "install" { 11 } else { 10 }), "{program}");
     }
-    assert_eq!(answered(&tx, "c1", "other", "install").unwrap(), None);
+    assert_eq!(answered(&tx, "c1", "other", "install", None).unwrap().version, None);
+}
+
+#[test]
+fn who_tells_what_it_runs_for_has_answered_for_its_own_tokens_alone() {
+    let mut tx = scratch();
+    client(&mut tx, "c1");
+    let has = |tx: &Tx, token| {
+        let listed = states(tx, &editor(), Some(token)).unwrap();
+        assert_eq!(listed[0].2, answered(tx, "c1", "default", "install", Some(token)).unwrap());
+        listed[0].2.token
+    };
+    let mut seq = 0;
+    let mut ran = |tx: &mut Tx, more: &[(&str, &str)]| {
+        seq += 1;
+        says(tx, "o", seq, RunState::Succeeded, &[&[(PROGRAM, "install")], more].concat());
+    };
+    ran(&mut tx, &[]);
+    assert!(has(&tx, "a"), "nobody can tell of an agent that does not say it");
+    ran(&mut tx, &[(OCCASION, "assigned")]);
+    assert!(!has(&tx, "a"));
+    ran(&mut tx, &[(OCCASION, "rerun token"), (RERUN_TOKEN, "a")]);
+    ran(&mut tx, &[]);
+    assert_eq!((has(&tx, "a"), has(&tx, "b")), (true, false));
+    ran(&mut tx, &[(OCCASION, "rerun token"), (RERUN_TOKEN, "b")]);
+    assert_eq!((has(&tx, "a"), has(&tx, "b")), (true, true), "an earlier token set again runs nothing");
+    assert!(!answered(&tx, "c1", "default", "install", Some("c")).unwrap().token);
+    // Under whatever advertisement, and of this program only.
+    for (seq, program) in [(90, "remove"), (91, "install")] {
+        let mut other = message("viewer", RunState::Succeeded);
+        let attributes = [(PROGRAM, program), (OCCASION, "rerun token"), (RERUN_TOKEN, "c")];
+        other.attributes.extend(attributes.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        store_batch(&mut tx, &sender("c1"), "o", &[(seq, other)], NOW + 100).unwrap();
+        assert_eq!(has(&tx, "c"), program == "install");
+    }
+    // No client makes its row grow for ever.
+    for number in 0..20 {
+        says(&mut tx, "o", 100 + number, RunState::Succeeded, &[(RERUN_TOKEN, &number.to_string())]);
+    }
+    says(&mut tx, "o", 200, RunState::Succeeded, &[(RERUN_TOKEN, &"x".repeat(1_000))]);
+    assert_eq!(row(&tx).rerun_tokens.unwrap(), ["12", "13", "14", "15", "16", "17", "18", "19"]);
 }
 
 #[test]
@@ -107,7 +149,8 @@ fn rows_go_with_their_client_or_advertisement() {
     let mut tx = scratch();
     client(&mut tx, "c1");
     says(&mut tx, "o", 1, RunState::Accepted, &[]);
-    assert_eq!(states(&tx, &editor()).unwrap(), [("c1".to_owned(), RunState::Accepted, None)]);
+    let nothing = Answered { version: None, token: true };
+    assert_eq!(states(&tx, &editor(), Some("a")).unwrap(), [("c1".to_owned(), RunState::Accepted, nothing)]);
     assert_eq!(page(&tx, Some("default"), None, 9).unwrap(), of_advertisement(&tx, &editor()).unwrap());
     assert_eq!(page(&tx, None, Some(&row(&tx)), 9).unwrap(), []);
     forget_advertisement(&mut tx, &editor()).unwrap();

@@ -99,7 +99,7 @@ proptest! {
         prop_assert_eq!(&kept, &everything(&tx));
         for (place, advertisement) in ADVERTISEMENTS.iter().enumerate() {
             let mut by_row: BTreeMap<RunState, u64> = BTreeMap::new();
-            for (_, state, _) in status::states(&tx, &name(advertisement)).unwrap() {
+            for (_, state, _) in status::states(&tx, &name(advertisement), None).unwrap() {
                 *by_row.entry(state).or_default() += 1;
             }
             prop_assert_eq!(&kept.1[place].1, &by_row);

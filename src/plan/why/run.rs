@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Behind, Standing, Step, step};
-use crate::model::{
-    reason::Reason,
-    schedule::{Assignment, Rerun},
-    state::RunState,
+use super::{Standing, Step, step};
+use crate::{
+    model::{
+        reason::Reason,
+        schedule::{Assignment, Rerun},
+        state::RunState,
+    },
+    plan::behind::Behind,
 };
 
 /// Where a client stands with an advertisement, and what the advertisement allows next.
@@ -35,7 +38,7 @@ const DEPENDENCY_REMEDY: &str = "It waits for that program to succeed on this cl
                                  advertisement of its own, for instance with a new rerunToken";
 
 /// How the run stands.
-pub(super) fn step_of(run: Option<&RunFacts>, behind: Option<Behind>, now: Timestamp) -> Step {
+pub(super) fn step_of(run: Option<&RunFacts>, behind: Option<&Behind>, now: Timestamp) -> Step {
     let Some(run) = run else {
         let text = "the client has said nothing about this advertisement yet".to_owned();
         return step("run", Standing::Waiting, Some(Reason::WaitingForPolicy), text);
@@ -44,9 +47,12 @@ pub(super) fn step_of(run: Option<&RunFacts>, behind: Option<Behind>, now: Times
     let said = if run.text.is_empty() { String::new() } else { format!(": {}", run.text) };
     let text = format!("{}{version}{said}", run.state.as_str());
     let waits = || step("run", Standing::Waiting, Some(run.reason.unwrap_or(Reason::Progressing)), text.clone());
-    let newer = behind.map(|Behind { offered, .. }| {
-        and(&text, &format!("It is to run version {offered}, of which the client has said nothing yet"))
-    });
+    let newer = behind.map(|behind| and(&text, &is_due(behind)));
+    // Whatever it did before: this runs it.
+    let or_due = |remedy: &str| match behind {
+        Some(due @ Behind::Token(_)) => and(&text, &is_due(due)),
+        _ => and(&text, remedy),
+    };
     match (run.state, newer) {
         (RunState::Succeeded | RunState::WillNotRerun, Some(text)) => {
             step("run", Standing::Waiting, Some(Reason::WaitingForPolicy), text)
@@ -58,14 +64,14 @@ pub(super) fn step_of(run: Option<&RunFacts>, behind: Option<Behind>, now: Times
         (RunState::Unknown, _) => {
             let reason = run.reason.unwrap_or(Reason::SupervisorLost);
             let remedy = "it does not run again by itself; see what it did, then set a new rerunToken";
-            step("run", Standing::Unknown, Some(reason), and(&text, remedy))
+            step("run", Standing::Unknown, Some(reason), or_due(remedy))
         }
         (state, _) if state.is_failure() && run.reason == Some(Reason::DependencyFailed) => {
-            step("run", Standing::Failed, run.reason, and(&text, DEPENDENCY_REMEDY))
+            step("run", Standing::Failed, run.reason, or_due(DEPENDENCY_REMEDY))
         }
         (state, _) if state.is_failure() => {
             let reason = run.reason.unwrap_or(Reason::ExitCode);
-            step("run", Standing::Failed, Some(reason), and(&text, &next_try(run, now)))
+            step("run", Standing::Failed, Some(reason), or_due(&next_try(run, now)))
         }
         (RunState::Rejected, _) => {
             step("run", Standing::Failed, Some(run.reason.unwrap_or(Reason::PlatformMismatch)), text)
@@ -82,6 +88,18 @@ pub(super) fn step_of(run: Option<&RunFacts>, behind: Option<Behind>, now: Times
             step("run", Standing::Failed, Some(Reason::WaitingAfterFailure), text)
         }
         _ => waits(),
+    }
+}
+
+/// What the client has not answered yet.
+fn is_due(behind: &Behind) -> String {
+    match behind {
+        Behind::Version { offered, .. } => {
+            format!("It is to run version {offered}, of which the client has said nothing yet")
+        }
+        Behind::Token(token) => {
+            format!("It is to run once more for rerunToken {token}, of which the client has said nothing yet")
+        }
     }
 }
 

@@ -193,7 +193,7 @@ fn an_answer_to_an_older_version_is_no_answer_to_the_one_that_is_due() {
         published: Some(at(900)),
         last_seen: Some(at(last_seen)),
         spoken: true,
-        behind: Some(Behind { offered: 4, answered: 3 }),
+        behind: Some(Behind::Version { offered: 4, answered: 3 }),
     };
     check(
         |facts| facts.policy = behind(899),
@@ -206,6 +206,21 @@ fn an_answer_to_an_older_version_is_no_answer_to_the_one_that_is_due() {
         ("run", Standing::Waiting, Some(Reason::WaitingForPolicy)),
         "what the client said. It is to run version 4, of which the client has said nothing yet",
     );
+    let token = |last_seen| PolicyFacts { behind: Some(Behind::Token("again".into())), ..behind(last_seen) };
+    check(
+        |facts| facts.policy = token(899),
+        ("policy", Standing::Waiting, Some(Reason::WaitingForPolicy)),
+        "the site offers rerunToken again since, and the client has not answered that offer yet",
+    );
+    let due = "It is to run once more for rerunToken again, of which the client has said nothing yet";
+    check(|facts| facts.policy = token(950), ("run", Standing::Waiting, Some(Reason::WaitingForPolicy)), due);
+    for (state, standing) in [(RunState::Unknown, Standing::Unknown), (RunState::TimedOut, Standing::Failed)] {
+        check(
+            |facts| (facts.policy, facts.run) = (token(950), Some(ran(state, Some(Reason::ExitCode)))),
+            ("run", standing, Some(Reason::ExitCode)),
+            due,
+        );
+    }
     let steps = explain(&done(), at(1_000));
     assert_eq!(steps[4].text, "the client has answered the offer; it was heard of last at 1970-01-01T00:15:50Z");
 }

@@ -1,4 +1,4 @@
-//! `clientstatuses`: where every client stands with every advertisement, members that have said nothing included. Named
+//! `clientstatuses`: where every client stands with every advertisement, targets that have said nothing included. Named
 //! ADVERTISEMENT.CLIENT, in the advertisement's namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,12 @@ pub(super) fn resource() -> FleetResource {
     let status = [
         ("advertisement", text("The advertisement.")),
         ("client", text("The client, by id.")),
-        ("targeted", truth("Whether the client is a member of the advertisement's collection now.")),
+        (
+            "targeted",
+            truth(
+                "Whether the advertisement reaches the client now: a member of its collection that the Site grants the namespace.",
+            ),
+        ),
         ("state", text("Where it stands; NoStatus if it has said nothing.")),
         ("reason", text("Why, from the one list of reasons.")),
         ("text", text("The client's own words.")),
@@ -75,12 +80,12 @@ pub(super) async fn answer(parts: &Parts, request: FleetRequest) -> Result<Fleet
             // Ids of clients have no dots.
             let (advertisement, client) = name.rsplit_once('.').ok_or_else(missing)?;
             let advertisement = ObjectName::new(&request.namespace, advertisement);
-            let is_member = members(late, &advertisement).contains(client);
+            let targeted = targets(late, &advertisement).contains(client);
             let (wanted, id) = (advertisement.clone(), client.to_owned());
             let read = parts.database.read(move |connection| status::get(connection, &id, &wanted)).await;
             match read.map_err(failed)? {
-                Some(row) => Ok(FleetAnswer::Object(shown(&row, is_member))),
-                None if is_member => Ok(FleetAnswer::Object(shown(&silent(&advertisement, client), true))),
+                Some(row) => Ok(FleetAnswer::Object(shown(&row, targeted))),
+                None if targeted => Ok(FleetAnswer::Object(shown(&silent(&advertisement, client), true))),
                 None => Err(missing()),
             }
         }
@@ -107,18 +112,18 @@ async fn list(parts: &Parts, late: &Late, namespace: &str, listing: Listing) -> 
         .map(|one| ObjectName::new(one.namespace().unwrap_or_default(), one.name_any()))
         .filter(|name| namespace.is_empty() || name.namespace == namespace)
         .filter(|name| advertisement.as_ref().is_none_or(|wanted| name.name == *wanted))
-        .map(|name| (name.clone(), members(late, &name)))
+        .map(|name| (name.clone(), targets(late, &name)))
         .collect();
     parts
         .database
         .read(move |connection| {
             // A page is what is left of the next advertisement that has anything left.
             let page = |after: Option<&Place>| -> Result<Vec<(StatusRow, bool)>, DbError> {
-                for (name, members) in &targeted {
+                for (name, targets) in &targeted {
                     if after.is_some_and(|(done, _)| name < done) {
                         continue;
                     }
-                    let mut rows = rows(connection, name, members, client.as_deref())?;
+                    let mut rows = rows(connection, name, targets, client.as_deref())?;
                     if let Some((_, last)) = after.filter(|(done, _)| done == name) {
                         rows.retain(|(row, _)| row.client > *last);
                     }
@@ -136,22 +141,19 @@ async fn list(parts: &Parts, late: &Late, namespace: &str, listing: Listing) -> 
         .map_err(failed)
 }
 
-/// Members of the advertisement's collection now.
-fn members(late: &Late, advertisement: &ObjectName) -> BTreeSet<String> {
+/// The clients that the advertisement reaches now, as its own count says.
+fn targets(late: &Late, advertisement: &ObjectName) -> BTreeSet<String> {
     let reference = ObjectRef::new(&advertisement.name).within(&advertisement.namespace);
-    let Some(object) = late.stores.advertisements.get(&reference) else { return BTreeSet::new() };
-    let collection = ObjectName::new(&advertisement.namespace, &object.spec.collection);
-    match late.evaluated.borrow().memberships.get(&collection) {
-        Some(Ok(membership)) => membership.members.clone(),
-        _ => BTreeSet::new(),
-    }
+    let object = late.stores.advertisements.get(&reference);
+    let evaluated = late.evaluated.borrow();
+    object.map(|object| evaluated.targeted(advertisement, &object.spec.collection)).unwrap_or_default()
 }
 
-/// Rows of an advertisement by client, silent members included; of one client if `only` names it.
+/// Rows of an advertisement by client, silent targets included; of one client if `only` names it.
 fn rows(
     connection: &Connection,
     advertisement: &ObjectName,
-    members: &BTreeSet<String>,
+    targets: &BTreeSet<String>,
     only: Option<&str>,
 ) -> Result<Vec<(StatusRow, bool)>, DbError> {
     let said = match only {
@@ -159,19 +161,19 @@ fn rows(
         None => status::of_advertisement(connection, advertisement)?,
     };
     let mut rows: BTreeMap<String, StatusRow> = said.into_iter().map(|row| (row.client.clone(), row)).collect();
-    for member in members.iter().filter(|member| only.is_none_or(|client| client == member.as_str())) {
-        rows.entry(member.clone()).or_insert_with(|| silent(advertisement, member));
+    for target in targets.iter().filter(|target| only.is_none_or(|client| client == target.as_str())) {
+        rows.entry(target.clone()).or_insert_with(|| silent(advertisement, target));
     }
     Ok(rows
         .into_values()
         .map(|row| {
-            let targeted = members.contains(&row.client);
+            let targeted = targets.contains(&row.client);
             (StatusRow { output: None, ..row }, targeted)
         })
         .collect())
 }
 
-/// A member that has said nothing.
+/// A target that has said nothing.
 fn silent(advertisement: &ObjectName, client: &str) -> StatusRow {
     StatusRow {
         client: client.to_owned(),
@@ -188,6 +190,7 @@ fn silent(advertisement: &ObjectName, client: &str) -> StatusRow {
         attempts: 0,
         user: None,
         output: None,
+        rerun_tokens: None,
     }
 }
 

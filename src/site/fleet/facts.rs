@@ -16,11 +16,11 @@ use crate::{
     },
     model::{identity::ObjectName, reason::Reason},
     plan::{
-        behind::is_behind,
+        behind::{Answered, Behind, behind},
         clause::false_parts,
         offer::{OfferTemplate, Outcome},
         query::{ClientFacts, Query},
-        why::{Behind, Clause, Facts, NoRecord, PointFacts, PolicyFacts, RecordFacts, RunFacts},
+        why::{Clause, Facts, NoRecord, PointFacts, PolicyFacts, RecordFacts, RunFacts},
     },
     trust::identity::Role,
     wire::{inventory::Inventory, record::PackageRecord},
@@ -37,8 +37,8 @@ struct Rows {
     status: Option<status::StatusRow>,
     /// Version of the record that is offered.
     offered: Option<u64>,
-    /// The newest version of the program that the client has said something of.
-    answered: Option<u64>,
+    /// What the client has answered for of the program.
+    answered: Option<Answered>,
 }
 
 /// Everything that is known of an advertisement and a client.
@@ -70,13 +70,14 @@ pub(super) async fn gather(
             _ => None,
         },
         program: object.as_ref().map(|object| object.spec.program.clone()),
+        token: offer.as_ref().and_then(|offer| offer.rerun_token.clone()),
     };
     let rows = match parts.database.read(move |connection| read(connection, &wanted)).await {
         Ok(rows) => rows,
         Err(error) => return Ok(Err(error)),
     };
     let clause = clause(late, object.as_deref(), &advertisement, &client, &rows);
-    let behind = offer.as_ref().and_then(|offer| behind(offer, &rows, now));
+    let behind = offer.as_ref().and_then(|offer| unanswered(offer, &rows, now));
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok();
     let record = match (rows.record, &object, package) {
         (Some(record), _, _) => Ok(RecordFacts {
@@ -124,17 +125,20 @@ struct Wanted {
     /// The record that is offered.
     record: Option<Digest>,
     program: Option<String>,
+    /// The rerun token with which it is offered.
+    token: Option<String>,
 }
 
 /// What the client has yet to answer, if the site was not told otherwise.
-fn behind(offer: &OfferTemplate, rows: &Rows, now: Timestamp) -> Option<Behind> {
+fn unanswered(offer: &OfferTemplate, rows: &Rows, now: Timestamp) -> Option<Behind> {
     let (status, offered, answered) = (rows.status.as_ref()?, rows.offered?, rows.answered?);
-    is_behind(offer, status.state, Some(answered), offered, now).then_some(Behind { offered, answered })
+    behind(offer, status.state, answered, offered, now)
 }
 
 fn read(connection: &Connection, wanted: &Wanted) -> Result<Rows, DbError> {
-    let Wanted { client, advertisement, package, record, program } = wanted;
-    let answered = |program: &String| status::answered(connection, client, &advertisement.namespace, program);
+    let Wanted { client, advertisement, package, record, program, token } = wanted;
+    let answered =
+        |program: &String| status::answered(connection, client, &advertisement.namespace, program, token.as_deref());
     let mut rows = Rows {
         client: devices::get(connection, client)?.filter(|row| row.role == Role::Client),
         inventory: inventory::get(connection, client)?.unwrap_or_default(),
@@ -146,7 +150,7 @@ fn read(connection: &Connection, wanted: &Wanted) -> Result<Rows, DbError> {
             .transpose()?
             .flatten()
             .map(|row| row.source_version),
-        answered: program.as_ref().map(answered).transpose()?.flatten(),
+        answered: program.as_ref().map(answered).transpose()?,
         ..Rows::default()
     };
     let Some(package) = package else { return Ok(rows) };

@@ -152,6 +152,15 @@ fn whoever_has_to_act_is_told(world: &World) {
     }
 }
 
+/// What waits for somebody is told in the log when it turns, and not at every look.
+fn told_once(world: &World) {
+    let log = std::fs::read_to_string(world.path("site.log")).unwrap();
+    let stalls: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once(" stalled ")?.1)).collect();
+    let mut once = BTreeSet::new();
+    let again: Vec<_> = stalls.iter().filter(|stall| !once.insert(**stall)).collect();
+    assert!(again.is_empty() && once.iter().any(|stall| stall.contains("outside")), "{again:?} of {stalls:?}");
+}
+
 #[test]
 fn bad_objects_say_why_and_stop_no_other() {
     let mut world = World::new();
@@ -182,13 +191,21 @@ fn bad_objects_say_why_and_stop_no_other() {
     until_ready(&world, &format!("{CLUSTER}/sites/main"), "ManifestsInvalid");
     whoever_has_to_act_is_told(&world);
     // its content is the last copy under a live advertisement
-    world.ask("DELETE", &format!("{DEFAULT}/packages/copied"), None);
     let copied = format!("{DEFAULT}/packages/copied");
+    let of_content = |world: &World| {
+        let status = world.ask("GET", &copied, None)["status"].take();
+        ["sourceVersion", "digest", "sizeBytes", "files", "sourceDate"].map(|field| status[field].clone())
+    };
+    let before = of_content(&world);
+    assert_eq!(before.iter().filter(|field| field.is_null()).count(), 0, "{before:?}");
+    world.ask("DELETE", &copied, None);
     world.until("it is held", |world| {
         let reason = ready(world, &copied);
         reason == "LastCopy" || reason == "RemovalPending"
     });
     until_ready(&world, &copied, "LastCopy");
+    assert_eq!(of_content(&world), before, "it is all there still");
+    assert_eq!(world.ask("GET", &copied, None)["status"]["distribution"]["installed"], 1);
 
     for (place, plural) in KINDS {
         let mut found = vec![];
@@ -204,6 +221,7 @@ fn bad_objects_say_why_and_stop_no_other() {
         }
         assert_eq!(found, Vec::<String>::new());
     }
+    told_once(&world);
     // everything still moves: a new version of the good one arrives
     world.advertise("good");
     world.script("good", 2, "");

@@ -93,6 +93,19 @@ fn a_namespace_reaches_whom_the_site_grants_it_and_nobody_else() {
     assert!(why.contains("the grant 'default' of Site main does not include it"), "{why}");
     assert_eq!(said(&world, &["why", "p", &ids[0]]).0, Some(0));
 
+    // Nobody else is said to have been told nothing; what somebody did say stays to be read.
+    let silent = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "Advertisement", "metadata": {"name": "later"},
+        "spec": {"program": "p", "collection": "everybody", "start": "2999-01-01T00:00:00Z", "userMayStart": true}});
+    world.ask("POST", &format!("{DEFAULT}/advertisements"), Some(&silent));
+    let rows = |world: &World, advertisement: &str| {
+        let all = world.list("/apis/fleet.waybill.dev/v1alpha1/namespaces/default/clientstatuses");
+        let of = |one: &Value| (one["status"]["advertisement"] == advertisement).then(|| one["status"].clone());
+        all.iter().filter_map(of).map(|row| json!([row["client"], row["targeted"]])).collect::<Vec<_>>()
+    };
+    world.until("it has its rows", |world| !rows(world, "later").is_empty());
+    assert_eq!(rows(&world, "later"), [json!([ids[0], true])]);
+    assert_eq!(rows(&world, "p"), [json!([ids[0], true]), json!([ids[1], false])]);
+
     grant(&world, &json!([{"name": "default", "maxClients": 1}]));
     assert!(until_it_is(&world, "TooManyClients", 0).contains("would reach 2 clients"));
     grant(&world, &json!([{"name": "*", "runAs": ["nobody"]}]));
