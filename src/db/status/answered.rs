@@ -33,32 +33,18 @@ pub(super) fn tokens(before: Option<Vec<String>>, message: &StatusMessage) -> Op
     Some(tokens)
 }
 
-/// SQL of the columns that [`read`] reads, for the client, namespace and program of the query around it. Whatever
-/// advertisement it was: a program that one of them ran is not run again for another. A client that does not tell tokens has
-/// none to answer.
-macro_rules! answers {
-    ($client:literal, $namespace:literal, $program:literal, $token:literal) => {
-        concat!(
-            "(SELECT max(source_version) FROM client_status AS other WHERE other.client = ",
-            $client,
-            " AND other.namespace = ",
-            $namespace,
-            " AND other.program = ",
-            $program,
-            ") AS version,
-             ",
-            $token,
-            " IS NULL OR coalesce((SELECT max(EXISTS (SELECT 1 FROM json_each(other.rerun_tokens) WHERE value = ",
-            $token,
-            ")) FROM client_status AS other WHERE other.client = ",
-            $client,
-            " AND other.namespace = ",
-            $namespace,
-            " AND other.program = ",
-            $program,
-            " AND other.rerun_tokens IS NOT NULL), 1) AS token"
-        )
-    };
+/// SQL of the columns that [`read`] reads, for the client, namespace, program and token that the query around it calls so.
+/// Whatever advertisement it was: a program that one of them ran is not run again for another. A client that does not tell
+/// tokens has none to answer.
+fn answers([client, namespace, program, token]: [&str; 4]) -> String {
+    let others = format!("other.client = {client} AND other.namespace = {namespace} AND other.program = {program}");
+    format!(
+        "(SELECT max(source_version) FROM client_status AS other WHERE {others}) AS version,
+         {token} IS NULL OR coalesce((
+             SELECT max(EXISTS (SELECT 1 FROM json_each(other.rerun_tokens) WHERE value = {token}))
+             FROM client_status AS other WHERE {others} AND other.rerun_tokens IS NOT NULL
+         ), 1) AS token"
+    )
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Answered> {
@@ -74,10 +60,9 @@ pub fn states(
     advertisement: &ObjectName,
     token: Option<&str>,
 ) -> Result<Vec<(String, RunState, Answered)>, DbError> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT client, state, ",
-        answers!("own.client", "own.namespace", "own.program", "?3"),
-        " FROM client_status AS own WHERE namespace = ?1 AND advertisement = ?2 ORDER BY client",
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT client, state, {} FROM client_status AS own WHERE namespace = ?1 AND advertisement = ?2 ORDER BY client",
+        answers(["own.client", "own.namespace", "own.program", "?3"]),
     ))?;
     let rows = statement.query_map((&advertisement.namespace, &advertisement.name, token), |row| {
         Ok((row.get("client")?, parsed(row, "state", RunState::parse)?, read(row)?))
@@ -96,6 +81,6 @@ pub fn answered(
     program: &str,
     token: Option<&str>,
 ) -> Result<Answered, DbError> {
-    let mut statement = connection.prepare_cached(concat!("SELECT ", answers!("?1", "?2", "?3", "?4")))?;
+    let mut statement = connection.prepare_cached(&format!("SELECT {}", answers(["?1", "?2", "?3", "?4"])))?;
     Ok(statement.query_row((client, namespace, program, token), read)?)
 }
