@@ -168,5 +168,6 @@ fn every_state_that_objects_go_through_is_one_that_kstatus_reads_as_it_is_meant(
     assert_eq!(recording.states("Program", "odd"), ["InProgress", "Failed", "Current", "Failed"]);
     assert_eq!(recording.states("Package", "odd").last(), Some(&"Terminating"));
     assert_eq!(recording.states("Collection", "tool"), ["InProgress", "Current", "InProgress", "Current"]);
-    assert!(all.len() > 40, "{} versions recorded", all.len());
+    // As it is made, looked at, and done; how often it is written in between is the server's pace.
+    assert!(all.len() >= 3 * KINDS.len(), "{} versions recorded", all.len());
 }
