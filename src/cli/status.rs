@@ -94,8 +94,8 @@ async fn gather(client: &Client, rows: &Client) -> Result<Value> {
             let status = json!(one.status);
             json!({"name": one.name_any(), "ready": ready(&status), "reason": ready_condition(&status).map(|one| cell(one, "reason")),
                 "text": own_trouble(&status), "health": status["health"],
-                "clients": status["clients"], "syncs": status["fleet"].is_null(), "sync": status["sync"], "components": status["components"],
-                "systems": status["systems"]})
+                "clients": status["clients"], "syncs": status["fleet"].is_null(), "sync": status["sync"],
+                "components": status["components"], "systems": status["systems"]})
         })
         .collect();
     Ok(

@@ -1,5 +1,12 @@
 //! An error with all that led to it, as one sentence: libraries keep causes apart, people read them together.
 
+/// The error, then what led to it, one after the other.
+pub fn each<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
+}
+
 /// The error, then each cause after a colon.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {

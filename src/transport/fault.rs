@@ -6,6 +6,7 @@ use std::{error::Error, io};
 use rustls::{AlertDescription, CertificateError};
 
 use super::answer;
+use crate::model::causes;
 
 /// What is said of a listener that another authority certifies.
 const STRANGER: &str = "what listens there does not belong to this site: its certificate is another's";
@@ -44,11 +45,7 @@ impl From<reqwest::Error> for Fault {
 /// What went wrong, by the first cause that says more than that something did.
 #[must_use]
 pub fn in_words(error: &(dyn Error + 'static)) -> String {
-    let (mut causes, mut next) = (vec![error], error.source());
-    while let Some(cause) = next {
-        causes.push(cause);
-        next = cause.source();
-    }
+    let causes: Vec<&(dyn Error + 'static)> = causes::each(error).collect();
     let timed_out = causes.iter().any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout));
     if timed_out {
         return "it did not answer in time".to_owned();

@@ -10,6 +10,7 @@ use kube::{
 };
 
 use super::fault;
+use crate::model::causes;
 
 /// There is no way to the API server, or it cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +54,7 @@ async fn read(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config
 /// library says it several times over, in its own notation.
 #[must_use]
 pub fn in_words(error: &(dyn Error + 'static)) -> String {
-    let (mut causes, mut next) = (vec![error], error.source());
-    while let Some(cause) = next {
-        causes.push(cause);
-        next = cause.source();
-    }
+    let causes: Vec<&(dyn Error + 'static)> = causes::each(error).collect();
     let is_librarys = |cause: &&(dyn Error + 'static)| {
         find::<kube::Error>(*cause).is_some() || find::<watcher::Error>(*cause).is_some()
     };

@@ -273,7 +273,8 @@ async fn forward(shared: &Shared, request: Request) -> Result<Response, String> 
     Ok(answer.map(Body::new))
 }
 
-/// A list as it was when it was remembered, if that is what goes wrong. One object that is asked for by name is always fresh, and what comes whole.
+/// A list as it was when it was remembered, if that is what goes wrong. One object that is asked for by name is always fresh, and
+/// so is a list that is asked for without pages.
 async fn aged(shared: &Shared, faults: &Faults, uri: &Uri, answer: Response) -> Response {
     let pages = uri.query().is_some_and(|asks| asks.contains("limit="));
     let old = faults.old.filter(|kind| pages && uri.path().ends_with(kind));
