@@ -15,6 +15,7 @@ use crate::{
     },
     clock,
     db::{
+        DbError,
         devices::{self, DeviceRow},
         points::{self, PointRow},
         summaries::{self, ComponentStatus},
@@ -29,6 +30,8 @@ use crate::{
 
 /// The first word of git sync nudges the site; this is the fallback.
 const SYNC_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often a database that refused writes is tried again.
+const REFUSED_LOOK: std::time::Duration = std::time::Duration::from_secs(30);
 /// How often objects that are held up are counted again while there are any.
 const HELD_UP_LOOK: std::time::Duration = std::time::Duration::from_secs(30);
 /// Components and systems in status at most; the schema says the same.
@@ -61,6 +64,7 @@ impl Reconciled for Site {
                 ))
             })
             .await?;
+        let refusal = full(ctx.database.writable().await)?;
         // Git sync speaks soon after the start; until then what it said before stands.
         let sync = ctx.revision.borrow().status.clone().ok_or(Error::Deferred { after: ctx.at_latest(SYNC_WAIT) })?;
         let components = component_summaries(&components);
@@ -72,11 +76,15 @@ impl Reconciled for Site {
         let held_up = HeldUp::of(&ctx.stores);
         let states = components.iter().map(|one| &one.state).chain(systems.iter().map(|one| &one.state));
         let of_sync = if is_in_order(&sync) { Health::Ok } else { Health::Warning };
-        let others = [held_up.health(), of_sync];
+        let of_database = if refusal.is_none() { Health::Ok } else { Health::Critical };
+        let others = [held_up.health(), of_sync, of_database];
         let health = states.filter_map(|state| Health::parse(state)).chain(others).max().unwrap_or(Health::Ok);
-        // Silence is no event, and neither is the end of an object that was held up.
-        let next = next.into_iter().chain((held_up.count() > 0).then_some(HELD_UP_LOOK)).min();
-        let report = Report { next, ..Report::new(readiness(self, &sync, &held_up, &ctx.evaluated.borrow().granted)) };
+        // Silence is no event, and neither are the end of an object that was held up and room on a disk.
+        let looks =
+            [(held_up.count() > 0).then_some(HELD_UP_LOOK), refusal.as_ref().map(|_| ctx.at_latest(REFUSED_LOOK))];
+        let next = next.into_iter().chain(looks.into_iter().flatten()).min();
+        let in_order = || readiness(self, &sync, &held_up, &ctx.evaluated.borrow().granted);
+        let report = Report { next, ..Report::new(refusal.unwrap_or_else(in_order)) };
         Ok(report
             .field("siteId", ctx.site.id.clone())
             .field("epoch", ctx.site.epoch)
@@ -87,6 +95,19 @@ impl Reconciled for Site {
             .field("sync", shown(&sync))
             .field("components", json!(components))
             .field("systems", json!(systems)))
+    }
+}
+
+/// What a site says whose disk is full. Other trouble with the database may pass.
+fn full(written: Result<(), DbError>) -> Result<Option<Readiness>, Error> {
+    match written {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_disk_full() => {
+            let text = "the disk of the site's state is full: nothing is stored, and no status of a client is acknowledged; make \
+                        room, or the volume larger";
+            Ok(Some(Readiness::Stalled(Reason::DiskFull, text.to_owned())))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -198,4 +219,19 @@ fn system_summaries(points: &[PointRow], access_points: &[DeviceRow], now_ms: i6
     }
     all.truncate(SYSTEMS_MAX);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_waits_for_somebody_and_other_trouble_passes() {
+        assert!(full(Ok(())).unwrap().is_none());
+        let failed = |code| Err(DbError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)));
+        assert!(matches!(full(failed(ffi::SQLITE_FULL)).unwrap(), Some(Readiness::Stalled(Reason::DiskFull, _))));
+        assert!(full(failed(ffi::SQLITE_BUSY)).is_err());
+    }
 }

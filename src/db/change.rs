@@ -6,7 +6,7 @@ use crate::model::identity::ObjectName;
 /// A topic that changed, with the row's id where receivers can use it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// Site id, epoch.
+    /// Site id, epoch, or whether the database takes writes.
     Site,
     /// Enrolment tokens.
     Tokens,

@@ -102,7 +102,7 @@ impl Database {
     }
 
     /// Whether writes are taken. After a transaction that was lost another is tried, which changes nothing that is read;
-    /// before, none is.
+    /// before, none is. That it turned is told as [`Change::Site`].
     ///
     /// # Errors
     /// Those of [`Database::write`].
@@ -113,7 +113,10 @@ impl Database {
         // Larger than most, so that it needs room as they do.
         self.write(|tx| kept::put(tx, PROBE, &" ".repeat(PROBE_BYTES))).await?;
         self.write(|tx| kept::put(tx, PROBE, "")).await?;
-        self.inner.refused.store(false, Ordering::Relaxed);
+        if self.inner.refused.swap(false, Ordering::Relaxed) {
+            // Nobody has to listen.
+            let _ = self.inner.changes.send(Change::Site);
+        }
         Ok(())
     }
 

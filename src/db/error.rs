@@ -77,3 +77,16 @@ pub enum DbError {
     #[error("the site database is closed")]
     Closed,
 }
+
+impl DbError {
+    /// Whether room on the disk is all that is missing.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let error = match self {
+            Self::Sqlite(error) => error,
+            Self::Commit(error) => error,
+            _ => return false,
+        };
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}

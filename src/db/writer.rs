@@ -130,7 +130,9 @@ pub(super) fn run(
         let mut touched = std::mem::take(&mut tx.touched);
         if let Some(error) = &lost {
             tracing::error!(%error, writes = replies.len(), "a transaction of the site database was lost");
-            refused.store(true, Ordering::Relaxed);
+            if !refused.swap(true, Ordering::Relaxed) {
+                let _ = changes.send(Change::Site);
+            }
         } else {
             touched.sort_unstable();
             touched.dedup();

@@ -89,10 +89,15 @@ async fn a_full_disk_fails_writes_and_passes() {
         expires_ms: 0,
         created_ms: 0,
     };
-    let token = big();
-    assert!(database.write(move |tx| tokens::create(tx, &token)).await.is_err());
+    let (token, mut changes) = (big(), database.subscribe());
+    assert!(database.write(move |tx| tokens::create(tx, &token)).await.unwrap_err().is_disk_full());
     assert_eq!(database.read(tokens::list).await.unwrap(), []);
+    assert!(database.writable().await.unwrap_err().is_disk_full());
+    assert_eq!(changes.recv().await.unwrap(), Change::Site, "it turned");
     pages(1_000_000).await.unwrap();
+    assert!(changes.try_recv().is_err(), "it is told once");
+    database.writable().await.unwrap();
+    assert_eq!(changes.recv().await.unwrap(), Change::Site, "it turned back");
     let token = big();
     database.write(move |tx| tokens::create(tx, &token)).await.unwrap();
     assert_eq!(database.read(tokens::list).await.unwrap().len(), 1);

@@ -33,6 +33,16 @@ impl Site {
         })
     }
 
+    /// Waits until the site's object gives this reason for its readiness.
+    #[track_caller]
+    fn wait_for_reason(&self, expected: &str) {
+        self.node.wait(expected, PATIENCE, |_| {
+            let conditions = self.get("site", "main", "")?["status"]["conditions"].clone();
+            let ready = conditions.as_array().and_then(|all| all.iter().find(|one| one["type"] == "Ready"));
+            if ready.is_some_and(|one| one["reason"] == expected) { Ok(()) } else { Err(conditions.to_string()) }
+        });
+    }
+
     /// Runs a script and waits until it has succeeded.
     #[track_caller]
     fn run(&self, name: &str) {
@@ -59,6 +69,7 @@ fn volumes_and_power_that_fail_repeat_and_forget_nothing_and_a_machine_that_is_g
     assert!(super::super::succeed(fill).unwrap_err().contains("No space left"));
     site.wait_for_readiness(false);
     site.offer_script("second", 0);
+    site.wait_for_reason("DiskFull");
     std::thread::sleep(seconds(15));
     assert_eq!(site.container().unwrap(), (before.0.clone(), before.1, false));
     assert_eq!(site.noted(), ["first starts", "first ends"]);
@@ -66,6 +77,7 @@ fn volumes_and_power_that_fail_repeat_and_forget_nothing_and_a_machine_that_is_g
     empty.arg(volume.join("ballast"));
     super::super::succeed(empty).unwrap();
     assert_eq!(site.wait_for_readiness(true), before, "nobody started it again");
+    site.wait_for_reason("Succeeded");
     site.wait_for_success("second");
 
     // Another volume: it refuses to act and says both ways out; with the right one it goes on.
