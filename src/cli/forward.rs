@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::cluster::said;
+use crate::transport::kubernetes::in_words;
 
 /// Opens it for as long as the program runs.
 ///
@@ -30,7 +31,7 @@ pub(super) async fn open(pods: Api<Pod>, pod: String, port: u16) -> Result<Socke
             };
             match forwarder {
                 Ok(forwarder) => drop(tokio::spawn(join(connection, forwarder, port))),
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "a connection was not forwarded"),
+                Err(error) => tracing::warn!(error = in_words(error.as_ref()), "a connection was not forwarded"),
             }
         }
     });

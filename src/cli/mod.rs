@@ -37,7 +37,10 @@ use self::{
     connection::{InNamespace, Site},
     out::Out,
 };
-use crate::telemetry::{self, Filter};
+use crate::{
+    telemetry::{self, Filter},
+    transport::kubernetes::in_words,
+};
 
 /// Software distribution for fleets of machines, declared in git
 #[derive(Debug, Parser)]
@@ -99,7 +102,7 @@ fn conclude(done: anyhow::Result<u8>, mut out: Out, program: &str) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if out::is_reader_gone(&error) => ExitCode::from(out::READER_GONE),
         Err(error) => {
-            out::tell(&format!("{program}: {error:#}"));
+            out::tell(&format!("{program}: {}", in_words(error.as_ref())));
             ExitCode::FAILURE
         }
     }
