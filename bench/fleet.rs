@@ -120,9 +120,15 @@ impl Fleet {
         self.memory_bytes("Anonymous:")
     }
 
-    fn memory_bytes(&self, what: &str) -> (u64, u64) {
-        let of = |child: &Option<Child>| memory_bytes(child.as_ref().unwrap().id(), what);
+    /// The processes of site and agent.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        let of = |child: &Option<Child>| child.as_ref().unwrap().id();
         (of(&self.site), of(&self.agent))
+    }
+
+    fn memory_bytes(&self, what: &str) -> (u64, u64) {
+        let (site, agent) = self.ids();
+        (memory_bytes(site, what), memory_bytes(agent, what))
     }
 }
 

@@ -45,6 +45,7 @@ pub mod source;
 #[cfg(feature = "server")]
 pub mod cli;
 
+pub mod allocator;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod metrics;

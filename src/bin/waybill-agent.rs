@@ -12,6 +12,7 @@ use waybill::{
         self, run, shown,
         socket::{self, Answer, Request},
     },
+    allocator,
     telemetry::{self, Filter},
 };
 
@@ -67,6 +68,7 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    allocator::return_what_is_free();
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         // First of all: no thread may exist when a stage changes its user.

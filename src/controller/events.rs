@@ -11,19 +11,27 @@ use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use tokio::time::Instant;
 
 use crate::api::{FIELD_MANAGER, conditions::Readiness};
 
-/// Remembered at most; forgetting them only tells some of them anew.
-const REMEMBERED_MAX: usize = 10_000;
+/// Remembered at most, those told last: each keeps the whole event. What repeats itself does so soon; told again after it was
+/// forgotten, it is an event of its own.
+const REMEMBERED_MAX: usize = 1_024;
 
 /// Whom it is about, the reason, and the sentence: what makes two events the same. A recorder itself would count one with another
 /// sentence as a repetition, and lose that.
 type Key = (String, &'static str, String);
 
-/// What was told, each with the recorder that counts it.
+/// The recorder that counts one, and when it told it last.
+struct Told {
+    recorder: Recorder,
+    at: Instant,
+}
+
+/// What was told.
 #[derive(Default)]
-pub struct Events(Mutex<HashMap<Key, Recorder>>);
+pub struct Events(Mutex<HashMap<Key, Told>>);
 
 impl Events {
     /// Tells of an object that it is now so.
@@ -54,9 +62,35 @@ impl Events {
     fn recorder(&self, client: &Client, key: &Key) -> Recorder {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED_MAX && !all.contains_key(key) {
-            all.clear();
+            let longest_ago = all.iter().min_by_key(|(_, told)| told.at).map(|(key, _)| key.clone());
+            longest_ago.and_then(|key| all.remove(&key));
         }
         let new = || Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.into(), instance: None });
-        all.entry(key.clone()).or_insert_with(new).clone()
+        let told = all.entry(key.clone()).or_insert_with(|| Told { recorder: new(), at: Instant::now() });
+        told.at = Instant::now();
+        told.recorder.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn those_told_longest_ago_are_forgotten_first() {
+        let nobody = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        let (client, events) = (Client::new(nobody, "default"), Events::default());
+        let key = |number: usize| (number.to_string(), "Succeeded", "serving".to_owned());
+        for number in 0..REMEMBERED_MAX {
+            events.recorder(&client, &key(number));
+        }
+        events.recorder(&client, &key(0));
+        events.recorder(&client, &key(REMEMBERED_MAX));
+        let all = events.0.lock().unwrap();
+        assert_eq!(all.len(), REMEMBERED_MAX);
+        assert!(all.contains_key(&key(0)), "it was told again");
+        assert!(!all.contains_key(&key(1)), "it was told longest ago");
     }
 }

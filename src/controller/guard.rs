@@ -41,6 +41,8 @@ const WAITING_MAX: usize = 256;
 
 /// Objects of one kind that are gone and of which nobody was told yet.
 const GONE_MAX: usize = 65_536;
+/// Where `kubectl apply` keeps a copy of all that it was given.
+const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The same trouble with a watch is told again after this time.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
@@ -88,8 +90,9 @@ impl Unreadable {
 
     fn read<K: Reconciled>(&self, object: DeserializeGuard<K>) -> Result<K, Box<ObjectMeta>> {
         match object.0 {
-            Ok(object) => {
+            Ok(mut object) => {
                 self.uids().remove(&object.uid().unwrap_or_default());
+                without_bookkeeping(object.meta_mut());
                 Ok(object)
             }
             Err(unread) => {
@@ -104,6 +107,15 @@ impl Unreadable {
                 Err(Box::new(unread.metadata))
             }
         }
+    }
+}
+
+/// Takes out what only API server and kubectl read: who wrote which field, and how the object was applied last. It is most of an
+/// object, and the stores hold every one.
+fn without_bookkeeping(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED_ANNOTATION);
     }
 }
 
@@ -274,6 +286,7 @@ async fn write(client: &Client, finding: &Finding) -> Result<(), kube::Error> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
     use kube::core::error_boundary::InvalidObject;
 
     use super::*;
@@ -302,6 +315,18 @@ mod tests {
         let mut names: Vec<String> = store.state().iter().map(|one| one.name_any()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn what_api_server_and_kubectl_keep_in_objects_is_not_kept_here() {
+        let mut applied = package("a", "1", 1);
+        applied.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+        let annotations = [(LAST_APPLIED_ANNOTATION, "{}"), ("waybill.dev/reconcile-now", "1")];
+        applied.metadata.annotations = Some(annotations.map(|(key, value)| (key.into(), value.into())).into());
+        let (unreadable, _findings) = Unreadable::new();
+        let known = unreadable.read(DeserializeGuard(Ok(applied))).unwrap();
+        assert_eq!(known.metadata.managed_fields, None);
+        assert_eq!(known.annotations().keys().collect::<Vec<_>>(), ["waybill.dev/reconcile-now"]);
     }
 
     #[test]

@@ -181,6 +181,37 @@ async fn commits_and_changes_of_clients_arrive_by_events_alone() {
 const SITE_MIB_MAX: u64 = 30;
 const AGENT_MIB_MAX: u64 = 5;
 
+/// The C library's allocator keeps an arena beside the first one in a piece of this size, at a multiple of it.
+const ARENA_BYTES: u64 = 64 << 20;
+
+/// Arenas beside the first one: the rest of each piece may not be touched yet.
+fn further_arenas(pid: u32) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mappings: Vec<(u64, u64, &str)> = maps
+        .lines()
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let (start, end) = words.next().unwrap().split_once('-').unwrap();
+            let address = |text| u64::from_str_radix(text, 16).unwrap();
+            (address(start), address(end), words.next().unwrap())
+        })
+        .collect();
+    let is_one = |pair: &&[(u64, u64, &str)]| {
+        let ((start, end, access), (rest, last, none)) = (pair[0], pair[1]);
+        access == "rw-p" && none == "---p" && end == rest && start % ARENA_BYTES == 0 && last == start + ARENA_BYTES
+    };
+    mappings.windows(2).filter(is_one).count()
+}
+
+#[test]
+fn threads_share_two_arenas_on_however_many_processors() {
+    let fleet = fleet::Fleet::start();
+    let (site, agent) = fleet.ids();
+    for (who, pid) in [("site", site), ("agent", agent)] {
+        assert!(further_arenas(pid) <= 1, "{who}: {} and the first one", further_arenas(pid));
+    }
+}
+
 #[test]
 fn an_idle_site_and_an_agent_after_its_run_are_small() {
     let fleet = fleet::Fleet::start();
