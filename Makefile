@@ -29,6 +29,7 @@ cluster-api-test:
 		cargo test --locked --test cluster $(ARGS) -- --skip node::
 
 # As root: containers, and networks of their own. Of the machine it needs runc, containernetworking-plugins, iptables, iproute2.
+# ARGS is the path of a test below node::, as install::life
 NODE_TOOLS := $(API_TOOLS) kube-scheduler kube-proxy kubelet containerd containerd-shim-runc-v2 ctr
 cluster-node-test: image
 	@path=$$(tests/cluster/tools/path $(NODE_TOOLS)) && export PATH="$$path:/usr/sbin:/sbin:$$PATH" WAYBILL_REQUIRE=node && \
