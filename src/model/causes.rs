@@ -10,8 +10,17 @@ pub fn each<'a>(
 /// The error, then each cause after a colon.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    joined(std::iter::successors(Some(error), |cause| cause.source()).map(ToString::to_string))
+}
+
+/// The texts, one after the other with colons. Some libraries say a cause in the text of its effect, too: once is enough.
+#[must_use]
+pub fn joined(texts: impl IntoIterator<Item = String>) -> String {
+    texts.into_iter().fold(String::new(), |said, text| match said.as_str() {
+        "" => text,
+        said if said.ends_with(&text) => said.to_owned(),
+        said => format!("{said}: {text}"),
+    })
 }
 
 #[cfg(test)]
@@ -27,5 +36,7 @@ mod tests {
         let error = Link("no policy", Some(Box::new(Link("no connection", Some(Box::new(Link("refused", None)))))));
         assert_eq!(chain(&error), "no policy: no connection: refused");
         assert_eq!(chain(&Link("alone", None)), "alone");
+        let twice = Link("no connection: refused", Some(Box::new(Link("refused", None))));
+        assert_eq!(chain(&twice), "no connection: refused");
     }
 }

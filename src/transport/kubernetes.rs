@@ -65,7 +65,7 @@ pub fn in_words(error: &(dyn Error + 'static)) -> String {
         (Some(status), _) => Some(status.message.clone()),
         (None, cause) => cause.map(|cause| fault::in_words(*cause)),
     };
-    own.chain(last).collect::<Vec<_>>().join(": ")
+    causes::joined(own.chain(last))
 }
 
 /// An error of this type, boxed or not.
