@@ -102,6 +102,11 @@ fn look_at(shared: &Arc<Shared>, view: &View, offer: &Offer) -> Result<Option<Ti
                 }
             }
         }
+        // An offer that comes back says again how its program ended: the site counts what was said last.
+        Step::Other(Decision::Wait { reason: Reason::WaitingAfterFailure, until }) if past::is_fresh(said.as_ref()) => {
+            past::failed_before(shared, offer, until)?;
+            Ok(until)
+        }
         Step::Other(Decision::Wait { reason, until }) => {
             // A record that is just being fetched is nothing to report.
             let known = reason != Reason::WaitingForRecord || shared.records.rest(&offer.record).is_some();

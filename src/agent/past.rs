@@ -61,7 +61,7 @@ fn says_more(said: Option<&Standing>, state: RunState) -> bool {
 }
 
 /// Whether nothing was said of the offer but that it is here: whatever ran, ran before it came.
-fn is_fresh(said: Option<&Standing>) -> bool {
+pub(super) fn is_fresh(said: Option<&Standing>) -> bool {
     said.is_none_or(|said| said.state == RunState::Accepted)
 }
 
@@ -75,6 +75,12 @@ fn ran_before(shared: &Shared, offer: &Offer, state: RunState, until: Option<Tim
     let about = About::of(&offer.advertisement, &offer.program, last.as_ref().map(|run| run.source_version));
     let report = about.exit_code(last.and_then(|run| run.exit_code)).ran_before(state, clock::now());
     Ok(shared.say_report(&report, until)?)
+}
+
+/// Says of an offer that came back that its program failed before and waits for its next try.
+pub(super) fn failed_before(shared: &Shared, offer: &Offer, until: Option<Timestamp>) -> Result<(), AgentError> {
+    let last = shared.store.history(&offer.program)?.pop();
+    last.map_or(Ok(()), |run| ran_before(shared, offer, run.state, until))
 }
 
 /// Which program keeps another one from running, and how it ended.

@@ -97,3 +97,20 @@ fn an_offer_that_comes_back_tells_of_no_second_success() {
     assert_eq!(said(&site, "hello").iter().filter(|message| message.message_id == 10_008).count(), 1);
     assert_eq!(machine.lines("runs").len(), 1);
 }
+
+#[test]
+fn an_offer_that_comes_back_is_still_a_failure() {
+    let mut site = Site::start();
+    let machine = Machine::of(&site);
+    let record = site.record(&record(None, vec![shell("fails", &noting(&machine, "runs", "exit 7"))]));
+    let failed = |site: &Site| site.states("fails").iter().filter(|state| **state == RunState::Failed).count();
+    site.offer(&[assigned("fails", "fails", record)]);
+    machine.eventually("the run", || (failed(&site) == 1).then_some(()));
+    site.offer(&[assigned("other", "fails", record)]);
+    machine.eventually("another offer", || site.states("other").contains(&RunState::Failed).then_some(()));
+    site.offer(&[assigned("fails", "fails", record)]);
+    machine.eventually("a word about it", || (failed(&site) == 2).then_some(()));
+    let again = last(&site, "fails");
+    assert_eq!((again.reason, again.attributes[EXIT_CODE].as_str()), (Some(Reason::AlreadyRan), "7"));
+    assert_eq!(machine.lines("runs").len(), 1);
+}
