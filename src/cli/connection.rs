@@ -195,7 +195,7 @@ where
 pub(super) fn said(error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => anyhow::anyhow!(status.message.clone()),
-        other => anyhow::anyhow!("the site does not answer ({}); is it running?", fault::in_words(&other)),
+        other => anyhow::anyhow!("the site does not answer ({}); is it running and ready?", fault::in_words(&other)),
     }
 }
 

@@ -58,7 +58,7 @@ async fn join(mut here: TcpStream, mut forwarder: Portforwarder, port: u16) {
     tokio::pin!(passed);
     tokio::select! {
         _ = &mut passed => {}
-        Some(error) = trouble => tracing::warn!(error, "a forwarded connection broke"),
+        Some(error) = trouble => tracing::debug!(error, "a forwarded connection broke"),
     }
     forwarder.abort();
 }

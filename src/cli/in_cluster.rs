@@ -121,7 +121,12 @@ impl InCluster {
     async fn served(&self, cluster: &Client) -> Result<FleetStatus> {
         let sites: Api<Site> = Api::all(cluster.clone());
         let site = sites.get_opt(&self.site).await.map_err(said)?;
-        let site = site.with_context(|| format!("there is no Site {}; --site names another one", self.site))?;
+        let site = site.with_context(|| {
+            format!(
+                "there is no Site {}; --site names another one; apply one that was deleted, or let its pod start again, which makes it",
+                self.site
+            )
+        })?;
         site.status.and_then(|status| status.fleet).with_context(|| {
             format!("the status of Site {} does not say where its rows are served; does its server run?", self.site)
         })

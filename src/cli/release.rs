@@ -20,7 +20,7 @@ use super::{
     show::{Table, on_terminal},
 };
 use crate::{
-    api::{GROUP, distribution_point::DistributionPoint, package::Package},
+    api::{GROUP, distribution_point::DistributionPoint, package::Package, site::Site},
     model::duration::Span,
 };
 
@@ -76,6 +76,17 @@ impl Release {
             let stopped = stop(&client, namespace, name, stopping).await?;
             writeln!(out, "{}", stopped)?;
         }
+        let sites: Api<Site> = Api::all(client.clone());
+        if let (Some((namespace, name)), Some(pod)) = (&self.statefulset, serving(&list(&sites, "", usize::MAX).await?))
+            && pod != format!("{namespace}/{name}-0")
+        {
+            writeln!(
+                out,
+                "this cluster is served by pod {pod}, not by {namespace}/{name}: nothing is taken off; if that one is gone for \
+                 good, run `kubectl waybill release --all`"
+            )?;
+            return Ok(());
+        }
         let packages: Api<Package> = Api::all(client.clone());
         let left = list(&packages, "", usize::MAX).await?;
         let released = take_off(&client, left.clone()).await?;
@@ -84,6 +95,12 @@ impl Release {
         let points = list(&points, "", usize::MAX).await?;
         show(&left, &points, out)
     }
+}
+
+/// The pod that serves the cluster's site, as `namespace/name`; nothing if none says so.
+fn serving(sites: &[Site]) -> Option<String> {
+    // One cluster has one site: further ones are of nobody, or of a server that was refused.
+    sites.iter().find_map(|site| site.status.as_ref()?.fleet.as_ref()?.pod.clone())
 }
 
 /// Scales it to nothing and waits for its pod to end.
@@ -189,6 +206,20 @@ mod tests {
     fn only_our_finalizers_are_ours() {
         assert!(is_ours(crate::api::CONTENT_FINALIZER));
         assert!(!is_ours("example.com/waybill.dev") && !is_ours("waybill.dev") && !is_ours("foregroundDeletion"));
+    }
+
+    #[test]
+    fn whose_site_it_is_is_what_the_site_says() {
+        let site = |pod: Option<&str>| -> Site {
+            let fleet = pod.map(|pod| json!({"pod": pod, "port": 7443, "certificateAuthority": ""}));
+            let status = json!({"fleet": fleet});
+            serde_json::from_value(json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "Site",
+                "metadata": {"name": "main"}, "spec": {}, "status": status}))
+            .unwrap()
+        };
+        assert_eq!(serving(&[]), None);
+        assert_eq!(serving(&[site(None)]), None, "a process outside of the cluster");
+        assert_eq!(serving(&[site(Some("waybill/waybill-0"))]).unwrap(), "waybill/waybill-0");
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::{
         grants::{Granted, Refusal},
         membership::Membership,
         offer::{Compiled, Outcome},
+        tenure::Displaced,
     },
     trust::keys::SiteKey,
 };
@@ -283,7 +284,9 @@ pub struct Context {
     pub events: Events,
     /// Points that have not confirmed a removal after this time are given up.
     pub removal_deadline: Duration,
-    /// Where the fleet's rows are served to a cluster's users.
+    /// Told once another server is found to serve the site: this one ends. Only beside a cluster.
+    pub displaced: watch::Sender<Option<Displaced>>,
+    /// Where the fleet's rows are served to a cluster's users; nothing where the objects are this process's own.
     pub fleet: Option<FleetStatus>,
     /// Takes the place of every interval at which something is looked at without an event.
     pub look_interval: Option<Duration>,

@@ -24,6 +24,7 @@ use crate::{
     plan::{
         grants::{Grant, Granted, first_invalid},
         summary::{Health, component_health, shown_free_kib, system_health},
+        tenure::still_ours,
     },
     trust::identity::Role,
 };
@@ -48,6 +49,13 @@ impl Reconciled for Site {
         if self.name_any() != ctx.site.name {
             let text = format!("this server serves site '{}'; start another one for this site", ctx.site.name);
             return Err(Error::stalled(Reason::NotThisSite, text));
+        }
+        let recorded = self.status.as_ref().and_then(|status| u64::try_from(status.epoch?).ok());
+        if ctx.fleet.is_some()
+            && let Err(displaced) = still_ours(ctx.site.epoch, recorded.unwrap_or(0))
+        {
+            ctx.displaced.send_replace(Some(displaced));
+            return Err(Error::Deferred { after: SYNC_WAIT });
         }
         ctx.reevaluate.notify_one();
         if self.metadata.generation != self.status.as_ref().and_then(|status| status.observed.observed_generation) {

@@ -10,9 +10,13 @@ use super::{
     nudge::{self, Nudged, Nudges},
     run,
 };
-use crate::api::{
-    advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
-    distribution::Distribution, distribution_point::DistributionPoint, package::Package, program::Program, site::Site,
+use crate::{
+    api::{
+        advertisement::Advertisement, client_agent_config::ClientAgentConfig, collection::Collection,
+        distribution::Distribution, distribution_point::DistributionPoint, package::Package, program::Program,
+        site::Site,
+    },
+    plan::tenure::Displaced,
 };
 
 /// All controllers, made but not running: their stores and nudges go into the [`Context`] first.
@@ -60,7 +64,15 @@ impl Controllers {
     }
 
     /// Runs them until `shutdown`.
-    pub async fn run(self, ctx: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
+    ///
+    /// # Errors
+    /// If another server took the site over.
+    pub async fn run(
+        self,
+        ctx: Arc<Context>,
+        shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> Result<(), Displaced> {
+        let mut displaced = ctx.displaced.subscribe();
         let shutdown = shutdown.shared();
         let Self { site, point, config, package, program, distribution, collection, advertisement, nudged, findings } =
             self;
@@ -78,8 +90,9 @@ impl Controllers {
             )
         };
         tokio::select! {
-            _ = all => {}
-            () = told => {}
+            _ = all => Ok(()),
+            () = told => Ok(()),
+            found = displaced.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()).map_or(Ok(()), Err),
         }
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::{
     Change, DbError, Tx,
     column::{count, json, parsed},
-    status,
+    locations, status,
 };
 use crate::{trust::identity::Role, wire::turned_away::TurnedAway};
 
@@ -216,7 +216,7 @@ pub fn set_labels(tx: &mut Tx, id: &str, labels: &BTreeMap<String, String>) -> R
 }
 
 /// Deletes a device with its inventory and its rows in the status of advertisements; its messages stay until
-/// retention takes them. Its certificate is refused from now on. `false` if there is none.
+/// retention takes them. Its certificate is refused from now on, and no removal waits for it. `false` if there is none.
 ///
 /// # Errors
 /// If the database cannot be written.
@@ -232,6 +232,10 @@ pub fn delete(tx: &mut Tx, id: &str, now_ms: i64) -> Result<bool, DbError> {
          ON CONFLICT (id) DO UPDATE SET gone_ms = excluded.gone_ms, not_after_ms = excluded.not_after_ms",
     )?
     .execute((id, device.role.as_str(), now_ms, device.not_after_ms))?;
+    if device.role == Role::Dp {
+        // It will not be let in again to confirm anything.
+        locations::abandon(tx, None, Some(id), now_ms)?;
+    }
     tx.touch(Change::Devices(id.to_owned()));
     Ok(true)
 }

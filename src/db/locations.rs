@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 use super::{
     Change, DbError, Tx,
     column::{count, digest, parsed, signed},
+    devices::{self, Admission},
     jobs,
 };
 use crate::{
@@ -95,7 +96,10 @@ pub fn want(tx: &mut Tx, package: &ObjectName, holds: &[Hold], now_ms: i64) -> R
         let kept =
             holds.iter().any(|hold| hold.point == row.point && hold.source_version == row.version.source_version);
         if !kept && row.wanted == Wanted::Hold {
-            set_wanted(tx, row, Wanted::Remove, None, LocationState::RemovalPending, now_ms)?;
+            // Nobody is waited for who will not be let in again.
+            let is_gone = devices::admission(tx, &row.point)? == Admission::Gone;
+            let state = if is_gone { LocationState::Abandoned } else { LocationState::RemovalPending };
+            set_wanted(tx, row, Wanted::Remove, None, state, now_ms)?;
             changed = true;
         }
     }

@@ -46,19 +46,24 @@ pub struct Recorded {
     pub site_id: String,
     /// The epoch it served with.
     pub epoch: u64,
+    /// The pod that it ran in, as `namespace/name`, if it says so.
+    pub pod: Option<String>,
 }
 
 /// The site's object names another database: an empty or another volume is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "site '{site}' is served from the database {recorded}, and the state directory holds {own}: mount the volume that holds \
-     {recorded}, or start once with --adopt, which makes {own} the site's database: then all clients and points have to join anew"
+    "site '{site}' is served from the database {recorded}{pod}, and the state directory holds {own}: mount the volume that holds \
+     {recorded}; uninstall this one, if that server lives; or start once with --adopt (in the chart site.adopt), which makes {own} \
+     the site's database: then all clients and points have to join anew, and the other server ends"
 )]
 pub struct OtherDatabase {
     /// The name of the site.
     pub site: String,
     /// The id that its object names.
     pub recorded: String,
+    /// The pod that served it last, in words.
+    pub pod: String,
     /// The id of the present database.
     pub own: String,
 }
@@ -72,9 +77,33 @@ pub fn epoch_floor(site: &str, own: &str, recorded: Option<&Recorded>, adopt: bo
         None => Ok(0),
         Some(recorded) if recorded.site_id == own || adopt => Ok(recorded.epoch),
         Some(recorded) => {
-            Err(OtherDatabase { site: site.to_owned(), recorded: recorded.site_id.clone(), own: own.to_owned() })
+            let pod = in_words(recorded.pod.as_deref());
+            Err(OtherDatabase { site: site.to_owned(), recorded: recorded.site_id.clone(), pod, own: own.to_owned() })
         }
     }
+}
+
+fn in_words(pod: Option<&str>) -> String {
+    pod.map(|pod| format!(" (pod {pod})")).unwrap_or_default()
+}
+
+/// Another database was made the site's while this one served it: two servers would undo each other's work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another server has taken over this site, with epoch {epoch} above {own}: this one ends")]
+pub struct Displaced {
+    /// What the site's object says.
+    pub epoch: u64,
+    /// What this instance serves with.
+    pub own: u64,
+}
+
+/// Whether an instance that serves with the epoch `own` may go on, by what the site's object says now. Lower epochs are of those
+/// that do not know yet.
+///
+/// # Errors
+/// If there is a higher one.
+pub const fn still_ours(own: u64, recorded: u64) -> Result<(), Displaced> {
+    if recorded > own { Err(Displaced { epoch: recorded, own }) } else { Ok(()) }
 }
 
 /// A Site object of the cluster.
@@ -114,7 +143,7 @@ pub fn only_site(name: &str, own: &str, sites: &[SiteFacts]) -> Result<(), Secon
         is_served && mine.is_none_or(|mine| site.made < mine.made)
     });
     let Some(other) = other else { return Ok(()) };
-    let pod = other.pod.as_ref().map(|pod| format!(" (pod {pod})")).unwrap_or_default();
+    let pod = in_words(other.pod.as_deref());
     Err(SecondSite { other: other.name.clone(), pod })
 }
 
@@ -143,13 +172,23 @@ mod tests {
 
     #[test]
     fn another_database_is_refused_with_both_ways_out_unless_it_is_adopted() {
-        let recorded = Recorded { site_id: "old".into(), epoch: 7 };
+        let recorded = Recorded { site_id: "old".into(), epoch: 7, pod: Some("a/waybill-0".into()) };
         assert_eq!(epoch_floor("main", "old", None, false), Ok(0));
         assert_eq!(epoch_floor("main", "old", Some(&recorded), false), Ok(7));
         assert_eq!(epoch_floor("main", "new", Some(&recorded), true), Ok(7), "above what the other one has said");
         let refused = epoch_floor("main", "new", Some(&recorded), false).unwrap_err().to_string();
-        assert!(refused.contains("mount the volume that holds old") && refused.contains("--adopt"), "{refused}");
+        for expected in ["mount the volume that holds old", "--adopt", "site.adopt", "old (pod a/waybill-0)"] {
+            assert!(refused.contains(expected), "{refused}");
+        }
     }
+
+    #[test]
+    fn who_was_displaced_ends_and_who_displaced_goes_on() {
+        assert!(still_ours(7, 8).unwrap_err().to_string().contains("epoch 8 above 7"));
+        assert_eq!(still_ours(7, 7), Ok(()));
+        assert_eq!(still_ours(8, 7), Ok(()), "the other one wrote once more before it knew");
+    }
+
     #[test]
     fn a_cluster_has_one_site_and_of_two_the_older_one() {
         let site = |name: &str, id: Option<&str>, made: i64| SiteFacts {

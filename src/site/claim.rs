@@ -38,7 +38,8 @@ pub(super) async fn claim(client: &Client, name: &str, database: &Database, adop
         let site = outlast(|| sites.get(name)).await.map_err(failed)?;
         let recorded = site.status.as_ref().and_then(|status| {
             let epoch = status.epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
-            Some(Recorded { site_id: status.site_id.clone()?, epoch })
+            let pod = status.fleet.as_ref().and_then(|fleet| fleet.pod.clone());
+            Some(Recorded { site_id: status.site_id.clone()?, epoch, pod })
         });
         let floor = epoch_floor(name, &own, recorded.as_ref(), adopt)?;
         // Durable here first: an epoch that others have seen is never given out again, whatever becomes of the object.

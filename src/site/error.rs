@@ -9,7 +9,7 @@ use crate::{
     db::DbError,
     dp,
     gitops::{start::SourceError, sync::SyncError},
-    plan::tenure::{OtherDatabase, SecondSite},
+    plan::tenure::{Displaced, OtherDatabase, SecondSite},
     transport::{kubernetes::NoWay, serving::ServingError, tls::TlsError},
     trust::{ca::CaError, keys::KeyError},
 };
@@ -40,6 +40,9 @@ pub enum SiteError {
     /// The volume is not the site's.
     #[error(transparent)]
     OtherDatabase(#[from] OtherDatabase),
+    /// Another database was made the site's.
+    #[error(transparent)]
+    Displaced(#[from] Displaced),
     /// Another server has the cluster.
     #[error(transparent)]
     SecondSite(#[from] SecondSite),

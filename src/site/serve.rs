@@ -250,6 +250,7 @@ async fn assemble(
         pace: Default::default(),
         events: Default::default(),
         removal_deadline: options.removal_deadline,
+        displaced: Default::default(),
         fleet: served_rows(&options.objects, &listeners, &authority),
         look_interval: options.look_interval,
     });
@@ -358,9 +359,7 @@ async fn assemble(
     if let Some(notice) = &notice {
         tracing::warn!("{notice}");
     }
-    if let Some(watched) = &watched {
-        watched.expect(api::crds().into_iter().map(|kind| kind.spec.names.plural));
-    }
+    watched.iter().for_each(|watched| watched.expect(api::crds().into_iter().map(|kind| kind.spec.names.plural)));
     health.vitals.serves(Organs {
         database: database.clone(),
         api: embedded,
@@ -377,7 +376,8 @@ async fn assemble(
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         lost = state.lost() => Err(lost.into()),
-        () = controllers.run(ctx, shutdown.clone().cancelled_owned()) => Err(SiteError::Ended("the controllers")),
+        done = controllers.run(ctx, shutdown.clone().cancelled_owned()) =>
+            done.map_err(SiteError::from).and(Err(SiteError::Ended("the controllers"))),
         () = signals.follow() => Err(SiteError::Ended("the database")),
         () = signals.sweep() => Err(SiteError::Ended("the sweep")),
         () = offers.run() => Err(SiteError::Ended("the offer manager")),

@@ -66,7 +66,9 @@ pub enum StateError {
         min_reader: u32,
     },
     /// It is another site's.
-    #[error("{path} is the state of site '{kept}', not of '{asked}'; leave --site out, or give another --state")]
+    #[error(
+        "{path} is the state of site '{kept}', not of '{asked}'; leave --site (in the chart site.name) as it was, or give another --state"
+    )]
     OtherSite {
         /// The directory.
         path: PathBuf,
@@ -304,7 +306,7 @@ mod tests {
         assert_eq!(opened(Some("north")).unwrap(), "north");
         assert_eq!(opened(None).unwrap(), "north", "the name need not be given again");
         let refused = opened(Some("other")).unwrap_err().to_string();
-        assert!(refused.contains("is the state of site 'north', not of 'other'; leave --site out"), "{refused}");
+        assert!(refused.contains("is the state of site 'north', not of 'other'; leave --site"), "{refused}");
 
         // As a version before this one left it.
         fs::write(path.join(MARKER), r#"{"kind":"waybill-site","schema":1,"minReader":1}"#).unwrap();

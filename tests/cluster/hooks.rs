@@ -152,7 +152,23 @@ async fn a_release_takes_our_finalizers_and_leaves_those_of_others() {
     packages.patch_status("ours", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
     packages.delete("ours", &DeleteParams::default()).await.unwrap();
 
+    // A release that the server refused takes nothing from the one that serves the cluster.
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("waybill.dev", "v1alpha1", "Site"));
+    let sites: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let site = json!({"apiVersion": "waybill.dev/v1alpha1", "kind": "Site", "metadata": {"name": "main"}, "spec": {}});
+    sites.create(&PostParams::default(), &serde_json::from_value(site).unwrap()).await.unwrap();
+    let served_by = async |pod: &str| {
+        let status = json!({"status": {"fleet": {"pod": pod, "port": 7443, "certificateAuthority": ""}}});
+        sites.patch_status("main", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    };
+    served_by("other/waybill-0").await;
     let words = ["release", "--all", "--statefulset=default/waybill"];
+    let said = printed(&run(&api, &HOOK, &words));
+    for expected in ["served by pod other/waybill-0, not by default/waybill", "nothing is taken off"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert_eq!(packages.get("ours").await.unwrap().finalizers().len(), 2);
+    served_by("default/waybill-0").await;
     let said = printed(&run(&api, &HOOK, &words));
     for expected in ["default/waybill is stopped", "finalizers taken off 1 packages"] {
         assert!(said.contains(expected), "{expected}: {said}");

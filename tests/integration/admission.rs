@@ -136,7 +136,7 @@ fn a_point_that_was_deleted_says_so_and_joins_anew_with_what_it_holds() {
     let mut world = World::new();
     world.package("tool", 1);
     world.start("site");
-    world.join(&["dp"]);
+    world.join(&["dp", "cap"]);
     let holds = |world: &World, point: &str| {
         world
             .list(&format!("{FLEET}/namespaces/default/contentlocations"))
@@ -146,6 +146,11 @@ fn a_point_that_was_deleted_says_so_and_joins_anew_with_what_it_holds() {
     world.until("it holds the package", |world| holds(world, "dp"));
     let words = ["clients", "delete", "dp", "--state", "site"];
     assert_eq!(String::from_utf8(world.command(&words).output().unwrap().stdout).unwrap(), "deleted dp dp\n");
+    // An access point's id is not its name.
+    for (action, done) in [("block", "blocked"), ("unblock", "unblocked"), ("delete", "deleted")] {
+        let output = world.command(&["clients", action, "cap", "--state", "site"]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{done} cap cap\n"));
+    }
     let nobody = world.command(&["clients", "delete", "nobody", "--state", "site"]).output().unwrap();
     assert!(String::from_utf8(nobody.stderr).unwrap().contains("there is no client 'nobody'"));
     says(&world, "dp", &["turns this point away", "it was deleted at the site"]);

@@ -107,6 +107,25 @@ fn the_ledger_outlives_the_package_until_confirmed_or_abandoned() {
 }
 
 #[test]
+fn no_removal_waits_for_a_point_that_was_deleted() {
+    let mut tx = scratch();
+    for id in ["dp-1", "dp-2"] {
+        devices::join(&mut tx, &device(id, Role::Dp, id)).unwrap();
+    }
+    let waiting =
+        |tx: &Tx| waiting_removals(tx, &package()).unwrap().into_iter().map(|row| row.point).collect::<Vec<_>>();
+    want(&mut tx, &package(), &[hold("dp-1", 1), hold("dp-2", 1)], NOW).unwrap();
+    // One is deleted after the removal was wanted, the other one before.
+    want(&mut tx, &package(), &[hold("dp-2", 1)], NOW).unwrap();
+    assert_eq!(waiting(&tx), ["dp-1"]);
+    assert!(devices::delete(&mut tx, "dp-1", NOW).unwrap());
+    assert_eq!(waiting(&tx), [""; 0]);
+    assert!(devices::delete(&mut tx, "dp-2", NOW).unwrap());
+    want(&mut tx, &package(), &[], NOW).unwrap();
+    assert_eq!(waiting(&tx), [""; 0]);
+}
+
+#[test]
 fn bad_content_and_resend_tokens_reach_the_point() {
     let mut tx = scratch();
     want(&mut tx, &package(), &[hold("dp-1", 1)], NOW).unwrap();

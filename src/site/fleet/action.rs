@@ -14,6 +14,7 @@ use crate::{
     },
     clock,
     db::{devices, messages::CLIENT},
+    site::point_names::id_of,
     trust::identity::Role,
 };
 
@@ -23,7 +24,7 @@ pub(super) fn resource() -> FleetResource {
     let action = json!({"type": "string", "enum": ["block", "unblock", "delete"],
         "description": "block refuses its connections and offers it nothing; unblock takes that back; delete forgets it: \
                         it has to join anew."});
-    let client = name("The client, distribution point or access point, by id.");
+    let client = name("The client, by id, or the distribution point or access point, by name.");
     let status = [("changed", truth("Whether anything changed.")), ("text", text("What was done."))];
     FleetResource {
         kind: "ClientAction".into(),
@@ -55,7 +56,13 @@ async fn act(parts: &Parts, user: Caller, body: Value, dry_run: bool) -> Result<
     let done = parts
         .database
         .write(move |tx| {
-            let Some(row) = devices::get(tx, &wanted)? else { return Ok(None) };
+            // An access point's id is its name with a prefix where a distribution point may have that name too.
+            let row = match devices::get(tx, &wanted)? {
+                None => devices::get(tx, &id_of(Role::Cap, &wanted))?,
+                row => row,
+            };
+            let Some(row) = row else { return Ok(None) };
+            let wanted = row.id.clone();
             let would_change = match action.as_str() {
                 "block" => !row.blocked,
                 "unblock" => row.blocked,
@@ -66,7 +73,8 @@ async fn act(parts: &Parts, user: Caller, body: Value, dry_run: bool) -> Result<
                 "unblock" => "unblocked",
                 _ => "deleted",
             };
-            let text = format!("{done} {} {wanted}", row.role);
+            let named = if row.role == Role::Client { &wanted } else { &row.name };
+            let text = format!("{done} {} {named}", row.role);
             if dry_run || !would_change {
                 return Ok(Some((would_change, text)));
             }

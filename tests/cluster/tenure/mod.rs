@@ -89,6 +89,31 @@ fn another_volume_is_refused_with_both_ways_out_and_can_be_adopted() {
 }
 
 #[test]
+fn a_server_whose_site_another_one_adopted_in_another_namespace_ends() {
+    let Some(api) = RealApi::start() else { return };
+    // Leases of two namespaces know nothing of each other.
+    let place = Place::new(&api).through(api.kubeconfig_file(&ADMIN, "default"));
+    let elsewhere = api.kubeconfig_file(&ADMIN, "kube-public");
+    let mut first = Instance::start(&place, "first", &["--pod", "default/waybill-0"]);
+    first.until_it_serves();
+    place.until("the pod is known", || place.site()["status"]["fleet"]["pod"] == "default/waybill-0");
+
+    let before = place.site()["status"]["siteId"].clone();
+    let mut second = Instance::start_through(&place, &elsewhere, "second", &[]);
+    assert_eq!(second.exit_code(), Some(1));
+    let said = second.log();
+    assert!(said.contains("(pod default/waybill-0)") && said.contains("uninstall this one"), "{said}");
+    assert_eq!(first.asked("readyz").unwrap().0, 200, "nothing happened to it");
+
+    let mut second = Instance::start_through(&place, &elsewhere, "second", &["--adopt"]);
+    second.until_it_serves();
+    assert_eq!(first.exit_code(), Some(1));
+    assert!(first.log().contains("another server has taken over this site"), "{}", first.log());
+    place.until("the site is the second one's", || place.site()["status"]["siteId"] != before);
+    place.until("it is ready", || second.asked("readyz").is_some_and(|(code, _)| code == 200));
+}
+
+#[test]
 fn a_cluster_has_one_site_and_a_second_server_makes_and_changes_nothing() {
     let Some(api) = RealApi::start() else { return };
     // Each release has rights to the Lease of its own site: here one user has them to both.

@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -256,13 +256,18 @@ pub(crate) struct Instance<'a> {
 
 impl<'a> Instance<'a> {
     pub(crate) fn start(place: &'a Place, volume: &'static str, more: &[&str]) -> Self {
+        Self::start_through(place, &place.kubeconfig, volume, more)
+    }
+
+    /// One that reaches the API server by another kubeconfig than others do, for instance in another namespace.
+    pub(super) fn start_through(place: &'a Place, kubeconfig: &Path, volume: &'static str, more: &[&str]) -> Self {
         // Each has an address of its own, as pods have, and all the same ports.
         let last = if volume == "first" { 2 } else { 3 };
         let address = Ipv4Addr::new(127, 0, 0, last);
         let (listen, lease) =
             (SocketAddr::new(address.into(), place.port).to_string(), format!("{}s", place.lease.as_secs()));
         let (api, health) = (format!("{address}:{}", place.port - 1), format!("{address}:{}", place.port + 2));
-        let mut words = vec!["site", "--kubeconfig", place.kubeconfig.to_str().unwrap(), "--state", volume];
+        let mut words = vec!["site", "--kubeconfig", kubeconfig.to_str().unwrap(), "--state", volume];
         words.extend(["--listen", &listen, "--api-listen", &api, "--health-listen", &health]);
         words.extend(["--advertise", "127.0.0.1", "--source-root", "sources", "--lease", &lease]);
         words.extend(more);

@@ -122,7 +122,14 @@ fn hooks_may_what_their_one_verb_needs() {
     expect(role(&objects, "ClusterRole", "waybill:fleet:waybill-crds"), &table("", &definitions));
     expect(
         role(&objects, "ClusterRole", "waybill:fleet:waybill-release"),
-        &table("", &[("waybill.dev/packages", "list patch"), ("waybill.dev/distributionpoints", "list")]),
+        &table(
+            "",
+            &[
+                ("waybill.dev/packages", "list patch"),
+                ("waybill.dev/sites", "list"),
+                ("waybill.dev/distributionpoints", "list"),
+            ],
+        ),
     );
     expect(role(&objects, "Role", "waybill-release"), &table("", &[("apps/statefulsets/scale:waybill", "get patch")]));
     expect(role(&objects, "Role", "waybill-network"), &table("", &[("/pods:waybill-0", "get")]));
