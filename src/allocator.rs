@@ -2,15 +2,13 @@
 //! rarely returns what is free inside them, so that a server would keep the peaks of all its threads for ever: several times
 //! what it uses, and more on larger machines. A leaf; nothing else is allocated differently.
 
-use std::ffi::c_int;
-
 /// Arenas. Threads of a server wait for disks and networks most of the time, and seldom for each other's allocations.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const ARENAS_MAX: c_int = 2;
+const ARENAS_MAX: libc::c_int = 2;
 /// Blocks from this size on go back to the system at once, and so does this much at the end of an arena. The allocator
 /// would raise both with the largest block it ever saw.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const RETURNED_BYTES: c_int = 128 << 10;
+const RETURNED_BYTES: libc::c_int = 128 << 10;
 
 /// To be called before there is another thread. Elsewhere than with the GNU C library it does nothing.
 pub fn return_what_is_free() {

@@ -34,6 +34,8 @@ pub const RECONCILE_ANNOTATION: &str = "waybill.dev/reconcile-at";
 pub const FLUX_RECONCILE_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
 /// On a Package: remove its content although it is the last copy under a live advertisement.
 pub const FORCE_REMOVAL_ANNOTATION: &str = "waybill.dev/force-removal";
+/// Where `kubectl apply` keeps a copy of all that it was given.
+pub const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// On the Site that `waybill up` made by itself: what it granted then. It is asked once, whatever is granted later.
 pub const FIRST_GRANT_ANNOTATION: &str = "waybill.dev/first-grant";
 /// On the Site: acknowledges the revision whose removals the prune guard holds back.

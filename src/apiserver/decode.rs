@@ -99,7 +99,7 @@ fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
     (out.as_bytes() != bytes).then(|| out.into_bytes())
 }
 
-/// The code of `\uXXXX` at the start of a text.
+/// The code of an escape at the start of a text: `\u` and four hexadecimal digits.
 fn escaped(text: &str) -> Option<u16> {
     u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }

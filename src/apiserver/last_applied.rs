@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::{metadata, shown};
+use crate::api::LAST_APPLIED_ANNOTATION as ANNOTATION;
 
-const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The field manager of kubectl's server-side apply.
 pub(super) const KUBECTL: &str = "kubectl";
 

@@ -123,7 +123,8 @@ impl InCluster {
         let site = sites.get_opt(&self.site).await.map_err(said)?;
         let site = site.with_context(|| {
             format!(
-                "there is no Site {}; --site names another one; apply one that was deleted, or let its pod start again, which makes it",
+                "there is no Site {}; --site names another one; if it was deleted, apply it again, or start its pod again, which makes \
+                 one without grants",
                 self.site
             )
         })?;

@@ -73,19 +73,18 @@ impl Release {
     async fn release(&self, stopping: Duration, out: &mut impl Write) -> Result<()> {
         let client = self.cluster.client().await?;
         if let Some((namespace, name)) = &self.statefulset {
+            let sites: Api<Site> = Api::all(client.clone());
+            // Before anything is stopped: the name may be a slip.
+            if let Some(pod) = another_serves(&list(&sites, "", usize::MAX).await?, namespace, name) {
+                writeln!(
+                    out,
+                    "this cluster is served by pod {pod}, not by {namespace}/{name}: nothing is taken off; if that one is gone \
+                     for good, run `kubectl waybill release --all`"
+                )?;
+                return Ok(());
+            }
             let stopped = stop(&client, namespace, name, stopping).await?;
             writeln!(out, "{}", stopped)?;
-        }
-        let sites: Api<Site> = Api::all(client.clone());
-        if let (Some((namespace, name)), Some(pod)) = (&self.statefulset, serving(&list(&sites, "", usize::MAX).await?))
-            && pod != format!("{namespace}/{name}-0")
-        {
-            writeln!(
-                out,
-                "this cluster is served by pod {pod}, not by {namespace}/{name}: nothing is taken off; if that one is gone for \
-                 good, run `kubectl waybill release --all`"
-            )?;
-            return Ok(());
         }
         let packages: Api<Package> = Api::all(client.clone());
         let left = list(&packages, "", usize::MAX).await?;
@@ -97,10 +96,11 @@ impl Release {
     }
 }
 
-/// The pod that serves the cluster's site, as `namespace/name`; nothing if none says so.
-fn serving(sites: &[Site]) -> Option<String> {
-    // One cluster has one site: further ones are of nobody, or of a server that was refused.
-    sites.iter().find_map(|site| site.status.as_ref()?.fleet.as_ref()?.pod.clone())
+/// The pod that serves the cluster's site, as `namespace/name`, if that is not the pod of this StatefulSet. One cluster has one
+/// site: further ones are of nobody, or of a server that was refused.
+fn another_serves(sites: &[Site], namespace: &str, name: &str) -> Option<String> {
+    let pod = sites.iter().find_map(|site| site.status.as_ref()?.fleet.as_ref()?.pod.clone());
+    pod.filter(|pod| *pod != format!("{namespace}/{name}-0"))
 }
 
 /// Scales it to nothing and waits for its pod to end.
@@ -217,9 +217,11 @@ mod tests {
                 "metadata": {"name": "main"}, "spec": {}, "status": status}))
             .unwrap()
         };
-        assert_eq!(serving(&[]), None);
-        assert_eq!(serving(&[site(None)]), None, "a process outside of the cluster");
-        assert_eq!(serving(&[site(Some("waybill/waybill-0"))]).unwrap(), "waybill/waybill-0");
+        let another = |sites: &[Site]| another_serves(sites, "waybill", "waybill");
+        assert_eq!(another(&[]), None);
+        assert_eq!(another(&[site(None)]), None, "a process outside of the cluster");
+        assert_eq!(another(&[site(Some("waybill/waybill-0"))]), None);
+        assert_eq!(another(&[site(None), site(Some("other/waybill-0"))]).unwrap(), "other/waybill-0");
     }
 
     #[test]

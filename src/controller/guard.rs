@@ -28,7 +28,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{Reconciled, present};
 use crate::{
     api::{
-        FIELD_MANAGER,
+        FIELD_MANAGER, LAST_APPLIED_ANNOTATION,
         conditions::{Readiness, conditions},
     },
     clock,
@@ -41,8 +41,6 @@ const WAITING_MAX: usize = 256;
 
 /// Objects of one kind that are gone and of which nobody was told yet.
 const GONE_MAX: usize = 65_536;
-/// Where `kubectl apply` keeps a copy of all that it was given.
-const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The same trouble with a watch is told again after this time.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 

@@ -18,7 +18,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub fn joined(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().fold(String::new(), |said, text| match said.as_str() {
         "" => text,
-        said if said.ends_with(&text) => said.to_owned(),
+        said if said == text || said.ends_with(&format!(": {text}")) => said.to_owned(),
         said => format!("{said}: {text}"),
     })
 }
@@ -38,5 +38,6 @@ mod tests {
         assert_eq!(chain(&Link("alone", None)), "alone");
         let twice = Link("no connection: refused", Some(Box::new(Link("refused", None))));
         assert_eq!(chain(&twice), "no connection: refused");
+        assert_eq!(chain(&Link("no data", Some(Box::new(Link("a", None))))), "no data: a");
     }
 }

@@ -77,13 +77,13 @@ pub fn epoch_floor(site: &str, own: &str, recorded: Option<&Recorded>, adopt: bo
         None => Ok(0),
         Some(recorded) if recorded.site_id == own || adopt => Ok(recorded.epoch),
         Some(recorded) => {
-            let pod = in_words(recorded.pod.as_deref());
+            let pod = in_parentheses(recorded.pod.as_deref());
             Err(OtherDatabase { site: site.to_owned(), recorded: recorded.site_id.clone(), pod, own: own.to_owned() })
         }
     }
 }
 
-fn in_words(pod: Option<&str>) -> String {
+fn in_parentheses(pod: Option<&str>) -> String {
     pod.map(|pod| format!(" (pod {pod})")).unwrap_or_default()
 }
 
@@ -143,7 +143,7 @@ pub fn only_site(name: &str, own: &str, sites: &[SiteFacts]) -> Result<(), Secon
         is_served && mine.is_none_or(|mine| site.made < mine.made)
     });
     let Some(other) = other else { return Ok(()) };
-    let pod = in_words(other.pod.as_deref());
+    let pod = in_parentheses(other.pod.as_deref());
     Err(SecondSite { other: other.name.clone(), pod })
 }
 

@@ -168,6 +168,7 @@ async fn a_release_takes_our_finalizers_and_leaves_those_of_others() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert_eq!(packages.get("ours").await.unwrap().finalizers().len(), 2);
+    assert_eq!(sets.get("waybill").await.unwrap().spec.unwrap().replicas, Some(1), "nor is anything stopped");
     served_by("default/waybill-0").await;
     let said = printed(&run(&api, &HOOK, &words));
     for expected in ["default/waybill is stopped", "finalizers taken off 1 packages"] {

@@ -14,7 +14,6 @@ use crate::{
     },
     clock,
     db::{devices, messages::CLIENT},
-    site::point_names::id_of,
     trust::identity::Role,
 };
 
@@ -56,9 +55,9 @@ async fn act(parts: &Parts, user: Caller, body: Value, dry_run: bool) -> Result<
     let done = parts
         .database
         .write(move |tx| {
-            // An access point's id is its name with a prefix where a distribution point may have that name too.
+            // A distribution point's id is its name; an access point's is another, for both may have one name.
             let row = match devices::get(tx, &wanted)? {
-                None => devices::get(tx, &id_of(Role::Cap, &wanted))?,
+                None => devices::by_name(tx, Role::Cap, &wanted)?,
                 row => row,
             };
             let Some(row) = row else { return Ok(None) };
